@@ -32,7 +32,7 @@ import recall_inflected as inflected
 import recall_material as material
 import recall_unshared as unshared
 from ilab_memory import Config, Embedder, ILabMemory
-from ilab_memory.recall import analysis, coverage, meaning, mem_recall, ranking, relevance, search_query
+from ilab_memory.recall import analysis, coverage, meaning, mem_recall, mem_search, ranking, relevance
 from ilab_memory.semantic import LocalEmbedder
 
 TOP = 10
@@ -199,7 +199,7 @@ PLAIN: Changes = {
 VARIANTS: dict[str, tuple[ModuleType, Changes]] = {
     "as is": (ranking, {}),
     "without stemming": (analysis, {"stem": lambda word: word}),
-    "with stop words": (search_query, {"STOP_TERMS": frozenset()}),
+    "with stop words": (mem_search, {"STOP_TERMS": frozenset()}),
     "without the words of neighbours": (ranking, {"NEIGHBOUR_WEIGHT": 0.0, "NEIGHBOUR_WEIGHT_OF_A_TURN": 0.0}),
     "neighbours of a turn weigh as much as of a message": (ranking, {"NEIGHBOUR_WEIGHT_OF_A_TURN": 0.4}),
     "neighbours weigh as much as the row": (ranking, {"NEIGHBOUR_WEIGHT": 1.0, "NEIGHBOUR_WEIGHT_OF_A_TURN": 1.0}),

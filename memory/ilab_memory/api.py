@@ -39,7 +39,7 @@ from ilab_memory.limits import (
 from ilab_memory.recall import session_start
 from ilab_memory.recall.meaning import Meaning
 from ilab_memory.recall.mem_recall import Request, recall
-from ilab_memory.recall.mem_search import Question, TypeFilter, search
+from ilab_memory.recall.mem_search import Question, search
 from ilab_memory.sessions import is_ahead, is_expired
 from ilab_memory.stores.sqlite import SQLiteStore
 
@@ -406,8 +406,13 @@ class ILabMemory(Embedding):
         checks.check_types("types_exclude", types_exclude)
         if types is not None and types_exclude is not None:
             raise ValueError("types and types_exclude must not both be given")
-        type_filter = TypeFilter(None if types is None else frozenset(types), frozenset(types_exclude or ()))
-        question = Question(user_id=user_id, query=query, limit=limit, types=type_filter)
+        question = Question(
+            user_id=user_id,
+            query=query,
+            limit=limit,
+            types=None if types is None else frozenset(types),
+            types_exclude=frozenset(types_exclude or ()),
+        )
         return search(self._store, question, self._now())
 
     def mem_recall(

@@ -18,7 +18,8 @@ from ilab_memory.recall.analysis import (
     stem,
     terms,
 )
-from ilab_memory.recall.search_query import MAX_TERMS, QUERY_CHARACTERS, query_terms
+from ilab_memory.recall.mem_search import query_terms
+from ilab_memory.recall.message_query import MAX_TERMS, QUERY_CHARACTERS
 
 WORDS = """
     abandoned abilities adoption agencies allowance analogous apologies argued babies baked beginning bicycles

@@ -33,7 +33,7 @@ from ilab_memory.recall.coverage import (
 from ilab_memory.recall.equivalent_terms import EquivalentTerms
 from ilab_memory.recall.meaning import Meaning, Nearness
 from ilab_memory.recall.mem_search import FEW_ROWS
-from ilab_memory.recall.message_query import Asked
+from ilab_memory.recall.message_query import MAX_TERMS, Asked
 from ilab_memory.recall.passage import DEEP_CHARACTERS, HEAD_CHARACTERS, Finder
 from ilab_memory.recall.period import said_within
 from ilab_memory.recall.relevance import (
@@ -46,7 +46,6 @@ from ilab_memory.recall.relevance import (
     text_gain,
 )
 from ilab_memory.recall.scoring import recency
-from ilab_memory.recall.search_query import MAX_TERMS
 from ilab_memory.timestamps import to_text
 
 if TYPE_CHECKING:

@@ -10,12 +10,16 @@ from typing import NamedTuple
 from ilab_memory.core.models import ObservationCompact
 from ilab_memory.core.store import Document, Preview, Store
 from ilab_memory.recall import ranking
-from ilab_memory.recall.compact import PREVIEW_CHARACTERS, compact
+from ilab_memory.recall.analysis import forms, terms
 from ilab_memory.recall.equivalent_terms import EquivalentTerms
-from ilab_memory.recall.message_query import function_terms, languages_in
-from ilab_memory.recall.scoring import RANK_WEIGHT, search_score
-from ilab_memory.recall.search_query import QUERY_CHARACTERS, is_short, query_forms, query_terms
+from ilab_memory.recall.languages import ENGLISH
+from ilab_memory.recall.message_query import MAX_TERMS, QUERY_CHARACTERS, function_terms, languages_in
+from ilab_memory.recall.scoring import PREVIEW_CHARACTERS, RANK_WEIGHT, compact, search_score
 
+#: A trimmed query of fewer characters is found by substring only (documented contract).
+SHORTEST_INDEXED = 3
+#: English terms that a query loses: those of function words and greetings, without some that may be an abbreviation.
+STOP_TERMS = frozenset(terms(f"{ENGLISH.function} yes ok okay hi hello hey")).difference(terms("dont every id im ive"))
 #: Longest query, in characters, for a substring search. Its cost grows with the query and with the text that the user
 #: has stored, and SQLite refuses patterns over 50,000 bytes.
 LONGEST_SUBSTRING = 256
@@ -28,19 +32,6 @@ FEW_ROWS = 32
 _MOST_ROWS = 2**31
 
 
-@dataclass(frozen=True, slots=True)
-class TypeFilter:
-    """Which types of observations a search returns."""
-
-    included: frozenset[str] | None = None
-    """None: all types."""
-    excluded: frozenset[str] = frozenset()
-
-    def accepts(self, observation_type: str) -> bool:
-        """Return whether observations of this type are returned."""
-        return observation_type not in self.excluded and (self.included is None or observation_type in self.included)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
     """One search: whose, for what, and how many results."""
@@ -48,12 +39,20 @@ class Question:
     user_id: str
     query: str
     limit: int
-    types: TypeFilter = TypeFilter()
+    types: frozenset[str] | None = None
+    """Only these types. None: all types."""
+    types_exclude: frozenset[str] = frozenset()
+
+    def accepts(self, observation_type: str) -> bool:
+        """Return whether observations of this type are returned."""
+        return observation_type not in self.types_exclude and (self.types is None or observation_type in self.types)
 
     @property
     def at_most(self) -> int | None:
         """How many rows are ranked exactly; None for all, because a filter may reject any of them."""
-        return min(max(ranking.MAX_RANKED, self.limit), _MOST_ROWS) if self.types == TypeFilter() else None
+        if self.types is not None or self.types_exclude:
+            return None
+        return min(max(ranking.MAX_RANKED, self.limit), _MOST_ROWS)
 
 
 class _Ranked(NamedTuple):
@@ -75,11 +74,10 @@ class _Found:
 
     def best(self, question: Question, now: datetime) -> list[_Ranked]:
         """Return the best of the rows that the filter accepts, best first."""
-        accepts = question.types.accepts
         matching = [
             (score, number, document)
             for number, score in self.scores.items()
-            if (document := self.documents.get(number)) and accepts(document.type)
+            if (document := self.documents.get(number)) and question.accepts(document.type)
         ]
         matching.sort(key=itemgetter(0), reverse=True)
         highest = matching[0][0] if matching else 1.0
@@ -88,26 +86,41 @@ class _Found:
             if len(best) == question.limit and RANK_WEIGHT * score / highest + (1 - RANK_WEIGHT) < best[0].score:
                 # No further row can rank higher than the worst of the best, however new it is.
                 break
-            ranked = _Ranked(_search_score(score / highest, document, now), document.updated_at, document.id, number)
+            total = search_score(
+                score / highest, updated_at=document.updated_at, revision_count=document.revision_count, now=now
+            )
+            ranked = _Ranked(total, document.updated_at, document.id, number)
             (heapq.heappush if len(best) < question.limit else heapq.heappushpop)(best, ranked)
         return sorted(best, reverse=True)
 
 
 def search(store: Store, question: Question, now: datetime) -> list[ObservationCompact]:
     """Return the best rows for *question* by SearchScore; ties by newer updated_at, then higher id."""
-    found = _Found() if is_short(question.query) else _by_terms(store, question, now)
+    is_short = len(question.query.strip()) < SHORTEST_INDEXED
+    found = _Found() if is_short else _by_terms(store, question, now)
     if not found.scores:
         found = _by_substring(store, question, now)
     return _compact(store, question.user_id, found.best(question, now), found.previews)
 
 
+def query_terms(query: str) -> list[str]:
+    """Return the distinct terms of *query* to look up, at most MAX_TERMS.
+
+    Terms without content, in English or in the languages of the query, are left out, unless it has no other term.
+    """
+    found = list(dict.fromkeys(terms(query, most=QUERY_CHARACTERS)))
+    spoken = languages_in(query[:QUERY_CHARACTERS])
+    stop_terms = STOP_TERMS if "en" in spoken else STOP_TERMS | function_terms(spoken)
+    return ([term for term in found if term not in stop_terms] or found)[:MAX_TERMS]
+
+
 def _by_terms(store: Store, question: Question, now: datetime) -> _Found:
-    terms = query_terms(question.query, _stop_terms(question.query[:QUERY_CHARACTERS]))
-    if not terms:
+    wanted = query_terms(question.query)
+    if not wanted:
         return _Found()
-    index = EquivalentTerms(store, question.user_id, query_forms(question.query, terms))
+    index = EquivalentTerms(store, question.user_id, forms(question.query, wanted, most=QUERY_CHARACTERS))
     statistics, postings, rows = index.matches(
-        terms,
+        wanted,
         most_places=ranking.MAX_PLACES,
         most_rows=FEW_ROWS,
         preview_characters=PREVIEW_CHARACTERS,
@@ -130,12 +143,6 @@ def _by_terms(store: Store, question: Question, now: datetime) -> _Found:
     return _Found(ranking.bm25(postings, known, statistics), known)
 
 
-def _stop_terms(text: str) -> frozenset[str]:
-    """Return the terms without content in the languages of *text*; empty if it may be English, see `STOP_TERMS`."""
-    spoken = languages_in(text)
-    return frozenset() if "en" in spoken else function_terms(spoken)
-
-
 def _by_substring(store: Store, question: Question, now: datetime) -> _Found:
     text = question.query.strip()
     if len(text) > LONGEST_SUBSTRING:
@@ -146,10 +153,6 @@ def _by_substring(store: Store, question: Question, now: datetime) -> _Found:
         return _Found()
     # All that is known of each row is that it contains the query: they rank equally.
     return _Found(dict.fromkeys(numbers, 1.0), store.documents(question.user_id, numbers, now=now))
-
-
-def _search_score(fts5_rank: float, document: Document, now: datetime) -> float:
-    return search_score(fts5_rank, updated_at=document.updated_at, revision_count=document.revision_count, now=now)
 
 
 def _compact(

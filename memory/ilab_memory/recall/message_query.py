@@ -11,8 +11,12 @@ from ilab_memory.recall import dates, languages
 from ilab_memory.recall.analysis import MOST_FORMED, UNSPACED, folded, forms, terms, word_forms
 from ilab_memory.recall.dates import Dated
 from ilab_memory.recall.languages import LANGUAGES
-from ilab_memory.recall.search_query import MAX_TERMS, QUERY_CHARACTERS
 
+#: Maximum number of distinct terms of a query that are looked up, from its beginning. A question has ten, a pasted page
+#: thousands.
+MAX_TERMS = 32
+#: Characters of a query that are analyzed.
+QUERY_CHARACTERS = 8_192
 #: Weight of a term with little content, such as "remember".
 LIGHT = 0.3
 #: Weight of the terms of a follow-up question, and of those of the message before, which has the subject.

@@ -1,10 +1,15 @@
-"""The two scores of the documented contract. Both are in [0, 1]; never compare one with the other. Pure.
+"""The two scores of the documented contract, and an observation in a list with one of them. Pure.
+
+Both scores are in [0, 1]; never compare one with the other.
 
 SearchScore  = 0.60 fts5_rank + 0.25 recency  + 0.15 revision
 ContextScore = 0.50 recency   + 0.30 revision + 0.20 type_priority
 """
 
 from datetime import datetime
+
+from ilab_memory.core.models import ObservationCompact
+from ilab_memory.core.store import Preview
 
 #: Half-life of recency, in days (documented contract).
 HALF_LIFE_DAYS = 30.0
@@ -13,6 +18,11 @@ REVISION_CAP = 10
 
 #: Weight of the text match in SearchScore (documented contract).
 RANK_WEIGHT = 0.60
+
+#: A snippet has about 100 tokens (documented contract), of four characters.
+SNIPPET_CHARACTERS = 400
+#: Characters of the content that a `Preview` needs: one more than a snippet shows whether it has to be cut.
+PREVIEW_CHARACTERS = SNIPPET_CHARACTERS + 1
 
 _SECONDS_A_DAY = 86_400.0
 _PRIORITIES = {"profile": 1.0, "preference": 0.9, "summary": 0.8, "decision": 0.7, "pattern": 0.6, "discovery": 0.5}
@@ -43,3 +53,26 @@ def revision(revision_count: int) -> float:
 def type_priority(observation_type: str) -> float:
     """Return the priority of an observation type at the start of a session."""
     return _PRIORITIES.get(observation_type, _CUSTOM_PRIORITY)
+
+
+def compact(row: Preview, score: float) -> ObservationCompact:
+    """Return *row* as one of a list, with its score and a snippet of its content."""
+    # Faster than model_construct, which goes through the fields in Python.
+    return ObservationCompact(
+        id=row.id,
+        type=row.type,
+        title=row.title,
+        topic_key=row.topic_key,
+        score=score,
+        snippet=snippet(row.content),
+        updated_at=row.updated_at,
+    )
+
+
+def snippet(content: str) -> str:
+    """Return the beginning of *content*, cut at the last space if that is near the end."""
+    if len(content) <= SNIPPET_CHARACTERS:
+        return content
+    cut = content[: SNIPPET_CHARACTERS - 3]
+    head, space, last = cut.rpartition(" ")
+    return (head if space and len(last) < SNIPPET_CHARACTERS // 10 else cut) + "..."

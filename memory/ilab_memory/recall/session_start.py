@@ -5,8 +5,7 @@ from datetime import datetime
 
 from ilab_memory.core.models import ObservationCompact, Session, SessionStartResponse, SessionSummaryCompact
 from ilab_memory.core.store import Preview, RecentSessions, Store
-from ilab_memory.recall.compact import PREVIEW_CHARACTERS, compact
-from ilab_memory.recall.scoring import context_score
+from ilab_memory.recall.scoring import PREVIEW_CHARACTERS, compact, context_score
 
 #: Completed sessions that a session start shows (documented contract).
 SESSIONS_SHOWN = 5

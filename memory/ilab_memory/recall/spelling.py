@@ -10,8 +10,7 @@ from dataclasses import replace
 from itertools import islice
 
 from ilab_memory.recall.analysis import ENGLISH, UNSPACED, folded, terms, word_forms
-from ilab_memory.recall.message_query import Asked, function_terms, is_question, is_request
-from ilab_memory.recall.search_query import QUERY_CHARACTERS
+from ilab_memory.recall.message_query import QUERY_CHARACTERS, Asked, function_terms, is_question, is_request
 
 #: Words of a message whose spelling is corrected, the longest ones; a message with more than MOST_WORDS is a text.
 MOST_CORRECTED, MOST_WORDS = 2, 15
