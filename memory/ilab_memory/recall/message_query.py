@@ -11,6 +11,7 @@ from ilab_memory.recall import dates, languages
 from ilab_memory.recall.analysis import MOST_FORMED, UNSPACED, folded, forms, terms, word_forms
 from ilab_memory.recall.dates import Dated
 from ilab_memory.recall.languages import LANGUAGES
+from ilab_memory.recall.text_language import languages_by_word
 
 #: Maximum number of distinct terms of a query that are looked up, from its beginning. A question has ten, a pasted page
 #: thousands.
@@ -86,8 +87,8 @@ class Asked:
         return dated is not None and (not self.terms or (self.speaks_of_user and (dated.asks_talk or dated.is_past)))
 
 
-class _Words(NamedTuple):
-    """The tables of a language as sets."""
+class _Table(NamedTuple):
+    """The words of a language as sets, and its regular expressions."""
 
     function: frozenset[str]
     light: frozenset[str]
@@ -95,11 +96,6 @@ class _Words(NamedTuple):
     user_endings: tuple[str, ...]
     pronouns: frozenset[str]
     pronoun_endings: tuple[str, ...]
-
-
-class _Patterns(NamedTuple):
-    """The regular expressions of a language."""
-
     question: re.Pattern[str]
     request: re.Pattern[str]
     lists: re.Pattern[str]
@@ -122,19 +118,14 @@ def _pattern(text: str, *, template: str = "{}") -> re.Pattern[str]:
     return re.compile(template.format(text.strip() or _NEVER), re.VERBOSE)
 
 
-_WORDS_OF = {
-    name: _Words(
+_TABLES = {
+    name: _Table(
         _set(language.function),
         _set(language.light),
         _set(language.user),
         _endings(language.user),
         _set(language.pronouns),
         _endings(language.pronouns),
-    )
-    for name, language in LANGUAGES.items()
-}
-PATTERNS = {
-    name: _Patterns(
         _pattern(language.questions),
         _pattern(language.requests),
         _pattern(language.lists, template=r"(?<![^\W_])(?:{})(?![^\W_])"),
@@ -143,24 +134,14 @@ PATTERNS = {
     )
     for name, language in LANGUAGES.items()
 }
-
-
-def _languages_of_words() -> Mapping[str, tuple[str, ...]]:
-    found: dict[str, tuple[str, ...]] = {}
-    for name, words in _WORDS_OF.items():
-        for word in words.function | words.light:
-            found[word] = (*found.get(word, ()), name)
-    return found
-
-
-_LANGUAGES_OF = _languages_of_words()
+_LANGUAGES_OF = languages_by_word({name: table.function | table.light for name, table in _TABLES.items()})
 
 
 @lru_cache(maxsize=64)
 def _weightless(names: tuple[str, ...]) -> tuple[frozenset[str], frozenset[str]]:
     """Return the function terms and the light terms of these languages."""
-    function = frozenset(terms(" ".join(word for name in names for word in _WORDS_OF[name].function)))
-    light = frozenset(terms(" ".join(word for name in names for word in _WORDS_OF[name].light)))
+    function = frozenset(terms(" ".join(word for name in names for word in _TABLES[name].function)))
+    light = frozenset(terms(" ".join(word for name in names for word in _TABLES[name].light)))
     return function, light - function
 
 
@@ -168,7 +149,7 @@ def _weightless(names: tuple[str, ...]) -> tuple[frozenset[str], frozenset[str]]
 def _light_forms(names: tuple[str, ...]) -> frozenset[str]:
     """Return the terms of light words in texts in these languages."""
     return frozenset(
-        form for name in names for word in _WORDS_OF[name].light for form in word_forms(folded(word), (name,))
+        form for name in names for word in _TABLES[name].light for form in word_forms(folded(word), (name,))
     )
 
 
@@ -200,9 +181,9 @@ def read(message: str, previous: str | None = None, now: datetime | None = None)
         weights |= {term: LIGHT for term in _weights(dated.named, spoken) if term not in weights}
     joined = {}
     if previous is not None and dated is None and _is_follow_up(text, words, spoken, weights, names):
-        joined = {term: PREVIOUS for term in _content(previous) if term not in weights}
+        joined = {term: PREVIOUS for term in content_terms(previous[:QUERY_CHARACTERS]) if term not in weights}
     if joined:
-        pronouns = frozenset(terms(" ".join(word for name in spoken for word in _WORDS_OF[name].pronouns)))
+        pronouns = frozenset(terms(" ".join(word for name in spoken for word in _TABLES[name].pronouns)))
         weights = {term: FOLLOW_UP * weight for term, weight in weights.items() if term not in pronouns}
     if not joined and not any(weight >= CONTENT for weight in weights.values()):
         if not is_question(whole, spoken) and not is_request(whole, spoken):
@@ -223,9 +204,9 @@ def read(message: str, previous: str | None = None, now: datetime | None = None)
         compounds=_compounds(text),
         spoken=spoken,
         speaks_of_user=_speaks_of_user(text, lowered, words, spoken),
-        asks_assistant=any(PATTERNS[name].assistant.search(lowered) for name in spoken)
+        asks_assistant=any(_TABLES[name].assistant.search(lowered) for name in spoken)
         or languages.UNSPACED_ASSISTANT.search(text) is not None,
-        wants_all=any(PATTERNS[name].lists.search(lowered) for name in spoken)
+        wants_all=any(_TABLES[name].lists.search(lowered) for name in spoken)
         or languages.UNSPACED_LISTS.search(text) is not None,
         dated=dated,
         asks_when=dates.asks_when(lowered, spoken),
@@ -259,7 +240,7 @@ def is_question(sentence: str, spoken: Iterable[str] = ("en",)) -> bool:
     if _QUESTION_MARK.search(sentence) or languages.UNSPACED_QUESTION.search(sentence):
         return True
     begins = sentence.lstrip(" \"'“„«¿¡(-").lower()
-    return not begins.rstrip().endswith(".") and any(PATTERNS[name].question.match(begins) for name in spoken)
+    return not begins.rstrip().endswith(".") and any(_TABLES[name].question.match(begins) for name in spoken)
 
 
 def is_request(sentence: str, spoken: Iterable[str] = ("en",)) -> bool:
@@ -267,7 +248,7 @@ def is_request(sentence: str, spoken: Iterable[str] = ("en",)) -> bool:
     if languages.UNSPACED_REQUEST.search(sentence.strip()):
         return True
     begins = sentence.lstrip(" \"'“„«¿¡(-").lower()
-    return any(PATTERNS[name].request.match(begins) for name in spoken)
+    return any(_TABLES[name].request.match(begins) for name in spoken)
 
 
 def function_terms(spoken: tuple[str, ...]) -> frozenset[str]:
@@ -283,13 +264,8 @@ def speaks_of_user(text: str) -> bool:
 
 def content_terms(text: str) -> list[str]:
     """Return the terms of *text* that have content, without those of greetings, fillers and function words."""
-    spoken = languages_of([match[0].lower() for match in _WORDS.finditer(text)][:MAX_WORDS])
+    spoken = languages_in(text)
     return [term for term, weight in _weights(text, spoken).items() if weight >= CONTENT]
-
-
-def _content(previous: str) -> list[str]:
-    text = previous[:QUERY_CHARACTERS]
-    return content_terms(text)
 
 
 def _weights(text: str, spoken: tuple[str, ...]) -> dict[str, float]:
@@ -323,7 +299,7 @@ def _forms(
     """
     if not weights:
         return {}
-    is_clear = len(spoken) == 1 and sum(word in _WORDS_OF[spoken[0]].function for word in words) >= CLEAR
+    is_clear = len(spoken) == 1 and sum(word in _TABLES[spoken[0]].function for word in words) >= CLEAR
     ordered = sorted(weights, key=lambda term: (term in names, weights[term]), reverse=True)
     formed = sum(term in names for term in ordered) if is_clear else len(ordered)
     return forms(text, ordered, most=QUERY_CHARACTERS, spoken=spoken, formed=min(formed, MOST_FORMED))
@@ -370,16 +346,16 @@ def _names(text: str, spoken: tuple[str, ...]) -> dict[str, str]:
 
 
 def _speaks_of_user(text: str, lowered: str, words: Iterable[str], spoken: tuple[str, ...]) -> bool:
-    if any(PATTERNS[name].generic.search(lowered) for name in spoken):
+    if any(_TABLES[name].generic.search(lowered) for name in spoken):
         for name in spoken:
-            lowered = PATTERNS[name].generic.sub(" ", lowered)
+            lowered = _TABLES[name].generic.sub(" ", lowered)
         words = _WORDS.findall(lowered)
     if "US" in text:
         words = [word for word in words if word != "us"]
     for word in words:
         parts = (word, *_PARTS.split(word))
         for name in spoken:
-            table = _WORDS_OF[name]
+            table = _TABLES[name]
             if not table.user.isdisjoint(parts) or (table.user_endings and word.endswith(table.user_endings)):
                 return True
     return languages.UNSPACED_USER.search(text) is not None
@@ -395,7 +371,7 @@ def _is_follow_up(
     """Return whether *text* is a question about the subject of the message before."""
     if names or sum(weight == 1.0 for weight in weights.values()) > FOLLOW_UP_TERMS or not is_question(text, spoken):
         return False
-    tables = [_WORDS_OF[name] for name in spoken]
+    tables = [_TABLES[name] for name in spoken]
     endings = tuple(ending for table in tables for ending in table.pronoun_endings)
     if any(not table.pronouns.isdisjoint(words) for table in tables) or any(word.endswith(endings) for word in words):
         return True

@@ -7,7 +7,7 @@ The index depends on it: a change of these words needs a new `schema.VERSION` of
 
 # ruff: noqa: RUF001 - the dotless i of Turkish looks like another
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 #: Words of a text that are looked at, from its beginning.
 MOST_WORDS, MOST_CHARACTERS = 40, 250
@@ -84,15 +84,16 @@ LETTERS = {
 ONLY_LETTER, SHARED_LETTER = 2, 1
 
 
-def _languages_of_words() -> dict[str, tuple[str, ...]]:
+def languages_by_word(words_of: Mapping[str, Iterable[str]]) -> Mapping[str, tuple[str, ...]]:
+    """Return the languages of each word. *words_of*: the words of each language."""
     found: dict[str, tuple[str, ...]] = {}
-    for language, words in FREQUENT.items():
-        for word in words.split():
+    for language, words in words_of.items():
+        for word in words:
             found[word] = (*found.get(word, ()), language)
     return found
 
 
-_LANGUAGES_OF = _languages_of_words()
+_LANGUAGES_OF = languages_by_word({language: words.split() for language, words in FREQUENT.items()})
 _LETTERS = {
     letter: [language for language, has in LETTERS.items() if letter in has] for letter in "".join(LETTERS.values())
 }
