@@ -101,7 +101,7 @@ def _write(file: SnapshotReader, store: PostgresStore, counter: _Counter, *, rep
     """Write the missing users and, with *replace*, those that differ; return how many were written."""
     written = 0
     for user_id in file.users():
-        if replace and _of_source(file, user_id) == _of_target(store, user_id):
+        if replace and _of_source(file, user_id) == _digest(store.export(user_id)):
             continue
         with file.user(user_id) as rows:
             if rows is not None:
@@ -116,7 +116,7 @@ def _compare(file: SnapshotReader, store: PostgresStore, counter: _Counter, writ
     users = sessions = observations = different = 0
     hashes = hashlib.sha256(), hashlib.sha256()
     for user_id in file.users():
-        here, there = _of_source(file, user_id, counter), _of_target(store, user_id)
+        here, there = _of_source(file, user_id, counter), _digest(store.export(user_id))
         users += 1
         sessions += here.sessions
         observations += here.observations
@@ -143,10 +143,6 @@ def _of_source(file: SnapshotReader, user_id: str, counter: _Counter | None = No
         observations = rows.observations if counter is None else counter.counted(rows.observations)
         sessions = sorted(rows.sessions, key=lambda session: session.started_at)
         return _digest(chain(sessions, (observation for _, observation in observations)))
-
-
-def _of_target(store: PostgresStore, user_id: str) -> _Digest:
-    return _digest(store.export(user_id))
 
 
 def _digest(items: Iterable[Session | Observation]) -> _Digest:

@@ -22,8 +22,9 @@ from ilab_memory.redaction import REDACTED, strip_private
 from ilab_memory.work_queue import WorkQueue
 
 if TYPE_CHECKING:
+    from ilab_memory.core.vector_store import ReadBlocks
     from ilab_memory.recall.anchors import Anchors, Reading
-    from ilab_memory.recall.meaning import Meaning, Read
+    from ilab_memory.recall.meaning import Meaning
     from ilab_memory.recall.vectors import Cosines
 
 #: Number of observations whose vectors are stored together: a crash loses these vectors.
@@ -112,8 +113,8 @@ class Embedding(WorkQueue):
             return 0
         self._vectors.anchors()
         done = 0
-        for user in [user_id] if user_id is not None else self._waiting(rebuild=rebuild):
-            done += self._embed_user(user, None if limit is None else limit - done, rebuild=rebuild)
+        for user in [user_id] if user_id is not None else self._waiting(self._vectors.embedder.id, rebuild=rebuild):
+            done += self._embed_user(self._vectors, user, None if limit is None else limit - done, rebuild=rebuild)
             if limit is not None and done >= limit:
                 break
         return done
@@ -124,7 +125,7 @@ class Embedding(WorkQueue):
             return super().mem_forget(user_id)
         finally:
             if self._vectors is not None:
-                self._vectors.drop(user_id)
+                self._vectors.cached.drop(user_id)
 
     def mem_unembedded(self, *, rebuild: bool = True) -> int:
         """Return about how many observations `mem_embed` has left; 0 without an embedder. Reads all users."""
@@ -132,26 +133,22 @@ class Embedding(WorkQueue):
             return 0
         return self._vector_store.unembedded(self._vectors.embedder.id, rebuild=rebuild)
 
-    def _waiting(self, *, rebuild: bool) -> Iterator[str]:
-        assert self._vectors is not None  # noqa: S101 - of the callers
+    def _waiting(self, model: str, *, rebuild: bool) -> Iterator[str]:
         users: Collection[str] = [""]
         while users:
             *_, last = users
-            users = self._vector_store.users_to_embed(
-                self._vectors.embedder.id, after=last, limit=USERS, rebuild=rebuild
-            )
+            users = self._vector_store.users_to_embed(model, after=last, limit=USERS, rebuild=rebuild)
             yield from users
 
-    def _embed_user(self, user_id: str, limit: int | None, *, rebuild: bool) -> int:
-        assert self._vectors is not None  # noqa: S101 - of the callers
-        model = self._vectors.embedder.id
+    def _embed_user(self, vectors: "Vectors", user_id: str, limit: int | None, *, rebuild: bool) -> int:
+        model = vectors.embedder.id
         done = failures = 0
         while (limit is None or done < limit) and failures < ATTEMPTS:
             size = BATCH if limit is None else min(BATCH, limit - done)
             batch = self._vector_store.to_embed(user_id, model, limit=size, characters=meaning.CHARACTERS)
             if batch is None or not (rebuild or batch.model in (None, model)):
                 break
-            if self._vector_store.add_vectors(batch, model, self._vectors.of(batch)):
+            if self._vector_store.add_vectors(batch, model, vectors.of(batch)):
                 done += len(batch.observations)
             else:
                 # Another process was faster, or the user was forgotten.
@@ -173,7 +170,7 @@ class Vectors:
 
         self.embedder = embedder
         self._packed = vectors.packed
-        self._cached = vectors.Cached()
+        self.cached = vectors.Cached()
         self._recent = Recent()
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="ilab-memory-embedder")
         self._closed = threading.Event()
@@ -194,7 +191,8 @@ class Vectors:
 
     def meaning(self, message: str) -> "Meaning":
         """Begin to embed *message*, without its private text."""
-        text = meaning.asked_text(strip_private(message).replace(REDACTED, " "))
+        said = strip_private(message).replace(REDACTED, " ")
+        text = " ".join(said[: meaning.CHARACTERS].split())
         if not content_terms(text) and not read(text).speaks_of_user:
             embedded: Future[tuple[Collection[float], Reading]] = Future()
             embedded.set_exception(ValueError("there is nothing to embed"))
@@ -222,10 +220,6 @@ class Vectors:
                 continue
         return found
 
-    def drop(self, user_id: str) -> None:
-        """Drop the vectors of the user from the memory of this process."""
-        self._cached.drop(user_id)
-
     def close(self) -> None:
         """Refuse calls that have not begun."""
         self._closed.set()
@@ -241,8 +235,8 @@ class Vectors:
         reading = anchors.read(vector)
         return anchors.moved(vector, reading), reading
 
-    def _cosines(self, vector: Collection[float], user_id: str, read: "Read") -> "Cosines | None":
-        found = self._cached.cosines(vector, user_id, read)
+    def _cosines(self, vector: Collection[float], user_id: str, read: "ReadBlocks") -> "Cosines | None":
+        found = self.cached.cosines(vector, user_id, read)
         return None if found is None else replace(found, cosine=self.anchors().scaled(found.cosine))
 
     def _embed(self, text: str) -> Collection[float]:

@@ -385,9 +385,9 @@ def test_the_vectors_of_a_forgotten_user_are_not_kept_in_memory(mem: ILabMemory)
     mem.mem_embed()
     assert recalled(mem, QUESTION) == [STATEMENT]
     assert mem._vectors is not None
-    assert mem._vectors._cached._users
+    assert mem._vectors.cached._users
     mem.mem_forget("alice")
-    assert not mem._vectors._cached._users
+    assert not mem._vectors.cached._users
 
 
 def bytes_of(folder: Path) -> bytes:

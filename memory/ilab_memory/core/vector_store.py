@@ -1,7 +1,7 @@
 """`VectorStore`: the part of a storage backend that keeps the vectors of observations."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -20,6 +20,10 @@ class Block(NamedTuple):
     """A random number, another one after each change."""
     data: bytes | None
     """The vectors, up to the last one. Zeros stand for a missing one. None: not read."""
+
+
+#: Returns the vectors of a user in blocks, without the data of those whose stamps are given.
+ReadBlocks = Callable[[Collection[int]], Sequence[Block]]
 
 
 class Unembedded(NamedTuple):

@@ -70,6 +70,9 @@ class Frequency:
     said: int
 
 
+_IN_NO_ROW = Frequency(0, 0)
+
+
 def split(statistics: TermStatistics) -> tuple[list[str], list[str]]:
     """Return the terms whose places are to be read, rarest first, and the frequent ones."""
     exact: list[str] = []
@@ -112,10 +115,8 @@ def weights(
         if term in asked.previous and said.get(term, before) <= before:
             # It can find nothing but the message before itself.
             continue
-        if term in frequencies:
-            frequency = frequencies[term].rows if asked.asks_assistant else frequencies[term].said
-        else:
-            frequency = 0
+        found = frequencies.get(term, _IN_NO_ROW)
+        frequency = found.rows if asked.asks_assistant else found.said
         worth[term] = weight * ranking.idf(rows, frequency) ** DAMPING
     for joined, parts in asked.compounds.items():
         # A hyphenated word counts as one word or by its parts, as the user writes it.
@@ -173,7 +174,8 @@ def coverage(
 ) -> Mapping[int, Covered]:
     """Return the coverage of each document with a term. *replies*: the message asks for the assistant's words."""
     found: defaultdict[int, Covered] = defaultdict(Covered)
-    usual = _usual_length(statistics)
+    # The average number of terms in what the user said.
+    usual = max(1.0, statistics.field_lengths[Fields._fields.index("said")] / statistics.observations)
     for place, (term, places) in enumerate(postings.items()):
         share, bit = shares[term], 1 << place
         known = [posting for posting in places if posting[0] in documents]
@@ -192,11 +194,6 @@ def coverage(
             if number not in said and number not in replied:
                 found[number].nearby += share * weight
     return {number: row for number, row in found.items() if row.said_terms or row.reply_terms}
-
-
-def _usual_length(statistics: TermStatistics) -> float:
-    """Return the average number of terms in what the user said, at least 1."""
-    return max(1.0, statistics.field_lengths[Fields._fields.index("said")] / statistics.observations)
 
 
 def _frequencies(places: Sequence[Posting], documents: Mapping[int, Document], usual: float) -> Mapping[int, float]:

@@ -49,13 +49,9 @@ class Dated:
     """The words for a day or a month by its name. A row may contain them that was saved at another time."""
 
 
-class _Rule(NamedTuple):
-    kind: str
-    pattern: re.Pattern[str]
-
-
 class _Compiled(NamedTuple):
-    rules: Sequence[_Rule]
+    rules: Sequence[tuple[str, re.Pattern[str]]]
+    """Each kind of a date with its pattern."""
     talk: re.Pattern[str]
     former: re.Pattern[str]
     when: re.Pattern[str]
@@ -246,7 +242,7 @@ def _compiled(language: str) -> _Compiled:
         ("during", _with_year(words.during, language)),
     )
     return _Compiled(
-        [_Rule(kind, re.compile(f"{before}(?:{_expanded(text, words)}){after}")) for kind, text in expressions],
+        [(kind, re.compile(f"{before}(?:{_expanded(text, words)}){after}")) for kind, text in expressions],
         re.compile(f"{before}(?:{_spaced(words.talk)}){after}"),
         re.compile(words.former),
         re.compile(f"{before}(?:{_spaced(words.when)}){after}"),

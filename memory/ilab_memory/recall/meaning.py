@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ilab_memory.core.embedder import EmbedderUnavailable
-from ilab_memory.core.vector_store import Block
+from ilab_memory.core.vector_store import ReadBlocks
 from ilab_memory.recall import message_query
 from ilab_memory.recall.analysis import UNSPACED
 from ilab_memory.recall.coverage import Covered
@@ -23,9 +23,6 @@ from ilab_memory.recall.speakers import without_label
 if TYPE_CHECKING:
     from ilab_memory.recall.anchors import Reading
     from ilab_memory.recall.vectors import Cosines
-
-#: Returns the vectors of a user in blocks, without the data of those whose stamps are given.
-Read = Callable[[Collection[int]], Sequence[Block]]
 
 #: Characters of the beginning of a row that are read to embed it.
 CHARACTERS = HEAD_CHARACTERS
@@ -70,7 +67,7 @@ class Meaning:
     model: str
     embedded: "Future[tuple[Collection[float], Reading]]"
     """The vector, and the kind of the message."""
-    cosines: "Callable[[Collection[float], str, Read], Cosines | None]"
+    cosines: "Callable[[Collection[float], str, ReadBlocks], Cosines | None]"
     text: str
     """The part of the message that is embedded."""
     embed: "Callable[[str], Future[tuple[Collection[float], Reading]]]"
@@ -78,7 +75,7 @@ class Meaning:
         default_factory=dict, repr=False, compare=False
     )
 
-    def near(self, user_id: str, read: Read, text: str = "") -> "tuple[Cosines, Reading] | None":
+    def near(self, user_id: str, read: ReadBlocks, text: str = "") -> "tuple[Cosines, Reading] | None":
         """Return how near the rows of the user are, whose vectors *read* returns. None: nothing is known of them.
 
         They are read, and waited for, once: all searches for a message see the same rows. *text*: if it is not empty,
@@ -89,7 +86,7 @@ class Meaning:
             self._known[key] = self._near(*key, read)
         return self._known[key]
 
-    def _near(self, user_id: str, text: str, read: Read) -> "tuple[Cosines, Reading] | None":
+    def _near(self, user_id: str, text: str, read: ReadBlocks) -> "tuple[Cosines, Reading] | None":
         embedded = self.embedded if text == self.text else self.embed(text)
         try:
             vector, reading = embedded.result(QUERY_SECONDS)
@@ -196,13 +193,7 @@ def _asks(text: str, spoken: Collection[str]) -> bool:
 def asks(said: str) -> bool:
     """Return whether *said* has a question or a request."""
     spoken = message_query.languages_in(said)
-    texts = [each.text for each in sentences(said, _NOTHING)]
-    return any(_asks(text, spoken) for text in texts)
-
-
-def asked_text(said: str) -> str:
-    """Return the text of a message that is embedded."""
-    return " ".join(said[:CHARACTERS].split())
+    return any(_asks(each.text, spoken) for each in sentences(said, _NOTHING))
 
 
 _NOTHING = Finder({})

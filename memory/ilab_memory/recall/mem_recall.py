@@ -181,8 +181,7 @@ def _candidates(store: Store, request: Request, asked: Asked, now: datetime) -> 
     covered = coverage(postings, documents, statistics, shares, replies=asked.asks_assistant)
     bits = {term: 1 << place for place, term in enumerate(postings)}
     near = Nearness() if cosines is None else meaning.nearness(cosines, nearest, covered)
-    relevant = list(_relevant(request, asked, covered, documents, bits=bits, near=near))
-    relevant.sort(key=lambda row: (row.relevance, row.document.updated_at, row.document.id), reverse=True)
+    relevant = _relevant(request, asked, covered, documents, bits=bits, near=near)
     previews = None if rows is None else {number: preview for number, (_, preview) in rows.items()}
     read = READ_PER_RESULT * max(request.limit, WHOLE_LIST if asks_many else 0)
     kept = [*relevant[:read], *(row for row in relevant[read:] if row.nearness is not None)]
@@ -230,9 +229,7 @@ def _by_meaning_alone(store: Store, request: Request, asked: Asked, now: datetim
         return _Found()
     near = meaning.nearness(cosines, nearest, {})
     documents = store.documents(request.user_id, {*nearest}, now=now)
-    relevant = list(_relevant(request, asked, {}, documents, bits={}, near=near))
-    relevant.sort(key=lambda row: (row.relevance, row.document.updated_at, row.document.id), reverse=True)
-    return _Found(relevant, {})
+    return _Found(_relevant(request, asked, {}, documents, bits={}, near=near), {})
 
 
 def _nearest(
@@ -271,7 +268,9 @@ def _relevant(
     *,
     bits: Mapping[str, int],
     near: Nearness,
-) -> Iterator[Candidate]:
+) -> list[Candidate]:
+    """Return the rows that cover enough of the message or are near enough to it in meaning, the best first."""
+    relevant: list[Candidate] = []
     names = sum(bits.get(term, 0) for term in asked.names)
     places = {number: place for place, number in enumerate(near.nearest)}
     for number in {**covered, **places}:
@@ -284,7 +283,8 @@ def _relevant(
         is_covered = not is_claim and row.total >= least_coverage(asked, has_name=bool(row.said_terms & names))
         if is_covered or number in places:
             relevance = row.total + length_gain(document) + near.gains.get(number, 0.0)
-            yield Candidate(number, document, row, relevance, places.get(number))
+            relevant.append(Candidate(number, document, row, relevance, places.get(number)))
+    return sorted(relevant, key=lambda row: (row.relevance, row.document.updated_at, row.document.id), reverse=True)
 
 
 def _scored(
@@ -330,7 +330,7 @@ def _news(asked: Asked, said: str, finder: Finder) -> tuple[bool, frozenset[str]
     # A question that was asked before, or one about the world, says nothing about the user.
     if asked.speaks_of_user and not message_query.speaks_of_user(said):
         return False, None
-    news = passage.news(said, asked.terms)
+    news = frozenset(message_query.content_terms(said)).difference(asked.terms)
     return bool(news) or not asked.speaks_of_user, news
 
 

@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from ilab_memory.recall.analysis import FOREIGN, UNSPACED, folded, terms, word_forms
-from ilab_memory.recall.message_query import content_terms, is_question, is_request
+from ilab_memory.recall.message_query import is_question, is_request
 
 #: Longest passage, in characters, and of each row of a complete list.
 PASSAGE_CHARACTERS, SHORT_PASSAGE_CHARACTERS = 300, 150
@@ -126,11 +126,6 @@ def is_asked(said: str, finder: Finder, spoken: Iterable[str]) -> bool:
     """
     matching = [sentence.text for sentence in sentences(said, finder) if sentence.found]
     return bool(matching) and all(is_question(text, spoken) or is_request(text, spoken) for text in matching)
-
-
-def news(said: str, asked: Iterable[str]) -> frozenset[str]:
-    """Return the content of *said* that the message, whose terms are *asked*, does not have."""
-    return frozenset(content_terms(said)).difference(asked)
 
 
 def passage(content: Parts, finder: Finder, longest: int, *, shows_reply: bool) -> str:

@@ -79,5 +79,4 @@ def _hit(row: Observation, said: str) -> RecallHit:
         passage=passage.cut(said, passage.SHORT_PASSAGE_CHARACTERS),
         score=SCORE + length + STATEMENT_GAIN * is_statement,
         updated_at=row.updated_at,
-        is_earlier=False,
     )

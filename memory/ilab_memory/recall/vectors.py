@@ -6,14 +6,14 @@ of text it is of: 0 for no vector, 2 for a text in which the user speaks of them
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from ilab_memory.core.vector_store import BLOCK, Block
+from ilab_memory.core.vector_store import BLOCK, Block, ReadBlocks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,10 +30,6 @@ PAGE = 8
 MOST_CACHED = 10 * 1024 * 1024
 # Of a square that would be zero or less by rounding.
 _LEAST = np.float32(1e-6)
-
-
-#: Returns the vectors of a user in blocks, without the data of those whose stamps are given.
-Read = Callable[[Collection[int]], Sequence[Block]]
 
 
 class Near(NamedTuple):
@@ -116,7 +112,7 @@ class Cached:
         self._users: OrderedDict[str, _Rows] = OrderedDict()
         self._size = 0
 
-    def cosines(self, vector: Collection[float], user_id: str, read: Read) -> Cosines | None:
+    def cosines(self, vector: Collection[float], user_id: str, read: ReadBlocks) -> Cosines | None:
         """Return how near the rows of the user, whose vectors *read* returns, are to *vector*; None without any row."""
         asked = unit(vector)
         form = _rows_of(asked.size)

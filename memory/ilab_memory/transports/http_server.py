@@ -7,8 +7,9 @@ import json
 import signal
 import socket
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Final
 
 import uvicorn
 from fastapi import FastAPI, Request, Security
@@ -141,17 +142,16 @@ def _is_json(request: Request) -> bool:
 
 def problem(status: int, detail: str, violations: tuple[Violation, ...] = ()) -> Response:
     """Return a failure as RFC 9457 has it."""
-    details: dict[str, Any] = {
-        "type": "about:blank",
-        "title": HTTPStatus(status).phrase,
-        "status": status,
-        "detail": detail,
-        "field_violations": [{"field": each.field, "description": each.description} for each in violations],
-    }
+    details = Problem(
+        title=HTTPStatus(status).phrase,
+        status=status,
+        detail=detail,
+        field_violations=[asdict(each) for each in violations],
+    )
     headers = {"connection": "close"} if status in UNREAD_STATUSES else {}
     if status == HTTPStatus.UNAUTHORIZED:
         headers["www-authenticate"] = "Bearer"
-    return Response(json.dumps(details), status, headers, PROBLEM)
+    return Response(json.dumps(details.model_dump()), status, headers, PROBLEM)
 
 
 class _Guard:

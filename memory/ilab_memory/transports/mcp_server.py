@@ -1,7 +1,7 @@
 """`ilab-memory mcp`: the documented methods as tools of the Model Context Protocol, over standard input and output."""
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -53,7 +53,7 @@ def create_server(mem: ILabMemory) -> Server[Any]:
         if method is None:
             return failed(f"there is no such tool; the tools are {', '.join(METHODS)}")
         # The library blocks. A call that has begun is completed even if the client leaves.
-        return await anyio.to_thread.run_sync(_answering(mem, method, params.arguments or {}))
+        return await anyio.to_thread.run_sync(_answer, mem, method, params.arguments or {})
 
     return Server(
         "ilab-memory",
@@ -167,16 +167,13 @@ def failed(text: str) -> CallToolResult:
     return CallToolResult(content=[TextContent(type="text", text=text)], is_error=True)
 
 
-def _answering(mem: ILabMemory, method: Method, arguments: dict[str, Any]) -> Callable[[], CallToolResult]:
-    def answer() -> CallToolResult:
-        try:
-            result = method.result.dump_python(call(mem, method, parse(method, arguments)), mode="json")
-        except (ValueError, LookupError, StorageError) as error:
-            return failed(str(error.args[0]))
-        text = json.dumps(result, ensure_ascii=False)
-        return CallToolResult(
-            content=[TextContent(type="text", text=text)],
-            structured_content=result if method.is_object else {"result": result},
-        )
-
-    return answer
+def _answer(mem: ILabMemory, method: Method, arguments: dict[str, Any]) -> CallToolResult:
+    try:
+        result = method.result.dump_python(call(mem, method, parse(method, arguments)), mode="json")
+    except (ValueError, LookupError, StorageError) as error:
+        return failed(str(error.args[0]))
+    text = json.dumps(result, ensure_ascii=False)
+    return CallToolResult(
+        content=[TextContent(type="text", text=text)],
+        structured_content=result if method.is_object else {"result": result},
+    )
