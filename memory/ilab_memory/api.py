@@ -1,7 +1,6 @@
 """ILabMemory, the public API: validates arguments, calls the store, builds the results."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, tzinfo
 from functools import partial
 from itertools import islice
@@ -221,25 +220,29 @@ class ILabMemory(Embedding):
         checks.check_pinned("pinned", pinned)
         if about is not None:
             checks.check_content("about", about)
-        observation = intake.observation(
-            user_id,
-            type,
-            content,
+        expire_at = intake.expire_at("expire_time", expire_time)
+        content, content_hash = intake.redacted_content("content", content)
+        title = intake.redacted("title", title)
+        if topic_key is not None:
+            topic_key = intake.redacted("topic_key", topic_key)
+        if about is not None:
+            about = intake.redacted("about", about)
+        types = self._config.allowed_types
+        observation = Redacted(
+            user_id=user_id,
+            type=type,
             title=title,
+            content=content,
             topic_key=topic_key,
+            normalized_hash=content_hash,
             conversation_id=conversation_id,
             pinned=pinned,
-            expire_at=intake.expire_at("expire_time", expire_time),
+            expire_at=expire_at,
             about=about,
+            facts=intake.new_facts(facts, user_id, conversation_id, of_key=topic_key, types=types),
+            queue_work=queue_work,
         )
-        derived = intake.new_facts(
-            facts,
-            user_id=user_id,
-            conversation_id=conversation_id,
-            topic_key=observation.topic_key,
-            types=self._config.allowed_types,
-        )
-        return self._save(replace(observation, facts=derived, queue_work=queue_work))
+        return self._save(observation)
 
     def mem_update(
         self,

@@ -28,34 +28,6 @@ def redacted_content(name: str, content: str) -> tuple[str, str]:
     return left, normalized_hash(left)
 
 
-def observation(
-    user_id: str,
-    kind: str,
-    content: str,
-    *,
-    title: str,
-    topic_key: str | None,
-    conversation_id: str,
-    pinned: bool,
-    expire_at: str | None,
-    about: str | None,
-) -> Redacted:
-    """Return the redacted observation to store."""
-    left, content_hash = redacted_content("content", content)
-    return Redacted(
-        user_id=user_id,
-        type=kind,
-        title=redacted("title", title),
-        content=left,
-        topic_key=None if topic_key is None else redacted("topic_key", topic_key),
-        normalized_hash=content_hash,
-        conversation_id=conversation_id,
-        pinned=pinned,
-        expire_at=expire_at,
-        about=None if about is None else redacted("about", about),
-    )
-
-
 def summary(
     user_id: str, text: str, conversation_id: str = "", *, name: str = "summary", topic_key: str | None = None
 ) -> Redacted:
@@ -74,10 +46,10 @@ def summary(
 
 def new_facts(
     facts: Sequence[NewFact],
-    *,
     user_id: str,
     conversation_id: str = "",
-    topic_key: str | None = None,
+    *,
+    of_key: str | None = None,
     types: Collection[str],
 ) -> tuple[Redacted, ...]:
     """Return *facts*, redacted.
@@ -86,7 +58,7 @@ def new_facts(
         facts: The argument `facts` of `mem_save`.
         user_id: The user.
         conversation_id: The conversation of the observation that they are derived from.
-        topic_key: The redacted topic key of that observation.
+        of_key: The redacted topic key of that observation.
         types: The types that the configuration allows.
 
     Raises:
@@ -101,7 +73,7 @@ def new_facts(
     for number, fact in enumerate(facts):
         name = f"facts[{number}]"
         one = _new_fact(name, fact, user_id, conversation_id, allowed)
-        if one.topic_key == topic_key or one.topic_key in made:
+        if one.topic_key == of_key or one.topic_key in made:
             raise ValueError(f"{name}.topic_key must not be that of the observation or of another fact")
         made[one.topic_key] = one
     return tuple(made.values())

@@ -104,7 +104,7 @@ class WorkQueue(Administration):
             raise ValueError("retire must name turns of this work as sources")
         if not {summary.session_id for summary in summaries} <= {*known.values()}:
             raise ValueError("summaries must be of sessions of these turns")
-        facts = intake.new_facts([fact for fact, _ in set], user_id=work.user_id, types=FACT_TYPES)
+        facts = intake.new_facts([fact for fact, _ in set], work.user_id, types=FACT_TYPES)
         finished = Finished(
             facts=[Derived(redacted=fact, source_ids=sources) for fact, (_, sources) in zip(facts, set, strict=True)],
             retired=[Retired(topic_key=key, source_id=source) for key, source in retire],
