@@ -13,17 +13,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ilab_memory.cli_hints import Commands, Parser, misspelt
+from ilab_memory.cli import FILE_VARIABLE, Commands, Parser, add_file_option, installed, misspelt
 from ilab_memory.core.errors import StorageError
 from ilab_memory.stores.sqlite import backup, check, schema, statistics
 from ilab_memory.transports.command import TOKEN_VARIABLE, add_mcp, add_serve
-from ilab_memory.versions import installed
 
 if TYPE_CHECKING:
     from ilab_memory.copying import Copied
 
 EXIT_OK, EXIT_DIFFERENT, EXIT_FAILED = 0, 1, 2
-FILE_VARIABLE, URL_VARIABLE = "ILAB_MEMORY_DB_PATH", "ILAB_MEMORY_URL"
+URL_VARIABLE = "ILAB_MEMORY_URL"
 
 _CHECK = """\
 Report what is damaged in a SQLite file of the memory, and which embedders made its vectors. Nothing is written, and
@@ -88,8 +87,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_check(commands)
     _add_stats(commands)
     _add_copy(commands)
-    add_serve(commands, _default_file())
-    add_mcp(commands, _default_file())
+    add_serve(commands)
+    add_mcp(commands)
     options = parser.parse_args(arguments)
     for name, meant in misspelt(os.environ, (FILE_VARIABLE, URL_VARIABLE, TOKEN_VARIABLE)):
         _complain(f"warning: {name} is set, but the command has no such variable: did you mean {meant}?")
@@ -111,7 +110,7 @@ def _add_backup(commands: Commands) -> None:
     parser = commands.add_parser(
         "backup", help="copy a SQLite file that may be in use", description=_BACKUP, epilog=_BACKUP_EXAMPLE
     )
-    _add_file_option(parser, "--from", "SQLite file to back up")
+    add_file_option(parser, "--from", "SQLite file to back up")
     parser.add_argument("--replace", action="store_true", help="overwrite BACKUP if it exists")
     parser.add_argument("backup", metavar="BACKUP", help="file to write")
     parser.set_defaults(run=_backup)
@@ -119,7 +118,7 @@ def _add_backup(commands: Commands) -> None:
 
 def _add_restore(commands: Commands) -> None:
     parser = commands.add_parser("restore", help="restore a SQLite file from a backup", description=_RESTORE)
-    _add_file_option(parser, "--to", "SQLite file to restore")
+    add_file_option(parser, "--to", "SQLite file to restore")
     parser.add_argument(
         "--replace",
         action="store_true",
@@ -136,25 +135,11 @@ def _add_stats(commands: Commands) -> None:
     parser.set_defaults(run=_stats)
 
 
-def _add_file_option(parser: argparse.ArgumentParser, option: str, what: str) -> None:
-    parser.add_argument(
-        option,
-        dest="file",
-        default=_default_file(),
-        metavar="FILE",
-        help=f"{what} (default: ${FILE_VARIABLE}, or ./memory.db)",
-    )
-
-
-def _default_file() -> str:
-    return os.environ.get(FILE_VARIABLE) or "./memory.db"
-
-
 def _add_copy(commands: Commands) -> None:
     parser = commands.add_parser(
         "copy", help="copy a SQLite file to PostgreSQL", description=_COPY, epilog=_COPY_EXAMPLE
     )
-    _add_file_option(parser, "--from", "SQLite file to copy")
+    add_file_option(parser, "--from", "SQLite file to copy")
     parser.add_argument(
         "--to",
         dest="target",

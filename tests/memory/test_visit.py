@@ -10,7 +10,7 @@ import pytest
 from ilab_memory import ILabMemory
 from ilab_memory.core.errors import StorageError
 from ilab_memory.stores.sqlite.connections import Database, Readers
-from ilab_memory.visit import visit
+from ilab_memory.time_limit import visit
 
 
 @pytest.fixture

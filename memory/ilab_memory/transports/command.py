@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from ilab_memory.api import ILabMemory
-from ilab_memory.cli_hints import Commands
+from ilab_memory.cli import Commands, add_file_option
 from ilab_memory.core.errors import StorageError
 
 PORT = 7437
@@ -31,12 +31,13 @@ _MCP = """\
 Serve the memory to a model's tools (Model Context Protocol) over standard input and output: one tool per documented
 method. The program that starts this command may read and write the memory of every user.
 """
+_DB_PATH = "SQLite file of the memory, created if it is missing"
 
 
-def add_serve(commands: Commands, default_file: str) -> None:
+def add_serve(commands: Commands) -> None:
     """Add the subcommand `serve`."""
     parser = commands.add_parser("serve", help="serve the memory over HTTP", description=_SERVE, epilog=_SERVE_EXAMPLE)
-    _add_db_path(parser, default_file)
+    add_file_option(parser, "--db-path", _DB_PATH, metavar="PATH")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
     parser.add_argument("--port", type=_port, default=PORT, help=f"port to listen on (default: {PORT})")
     parser.add_argument(
@@ -45,20 +46,11 @@ def add_serve(commands: Commands, default_file: str) -> None:
     parser.set_defaults(run=_serve)
 
 
-def add_mcp(commands: Commands, default_file: str) -> None:
+def add_mcp(commands: Commands) -> None:
     """Add the subcommand `mcp`."""
     parser = commands.add_parser("mcp", help="serve the memory over MCP on standard input and output", description=_MCP)
-    _add_db_path(parser, default_file)
+    add_file_option(parser, "--db-path", _DB_PATH, metavar="PATH")
     parser.set_defaults(run=_mcp)
-
-
-def _add_db_path(parser: argparse.ArgumentParser, default: str) -> None:
-    parser.add_argument(
-        "--db-path",
-        default=default,
-        metavar="PATH",
-        help="SQLite file of the memory, created if it is missing (default: $ILAB_MEMORY_DB_PATH, or ./memory.db)",
-    )
 
 
 def _serve(options: argparse.Namespace) -> int:
@@ -73,10 +65,10 @@ def _serve(options: argparse.Namespace) -> int:
         raise ModuleNotFoundError(
             "serve needs the extra http: in the repository, pip install './memory[http]'"
         ) from None
-    with ILabMemory.from_path(options.db_path) as mem, _listen(options.host, options.port) as listener:
+    with ILabMemory.from_path(options.file) as mem, _listen(options.host, options.port) as listener:
         host, port = listener.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
-        sys.stderr.write(f"ilab-memory: serving {options.db_path} on http://{shown}:{port}\n")
+        sys.stderr.write(f"ilab-memory: serving {options.file} on http://{shown}:{port}\n")
         sys.stderr.flush()
         http_server.serve(mem, listener, token=token)
     return 0
@@ -87,7 +79,7 @@ def _mcp(options: argparse.Namespace) -> int:
         from ilab_memory.transports import mcp_server  # noqa: PLC0415 - an optional extra
     except ModuleNotFoundError:
         raise ModuleNotFoundError("mcp needs the extra mcp: in the repository, pip install './memory[mcp]'") from None
-    with ILabMemory.from_path(options.db_path) as mem:
+    with ILabMemory.from_path(options.file) as mem:
         mcp_server.serve_stdio(mem)
     return 0
 

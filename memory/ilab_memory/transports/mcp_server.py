@@ -29,9 +29,9 @@ from mcp_types import (
 from pydantic import ValidationError
 
 from ilab_memory.api import ILabMemory
+from ilab_memory.cli import installed
 from ilab_memory.core.errors import StorageError
 from ilab_memory.transports.methods import METHODS, Method, call, parse
-from ilab_memory.versions import installed
 
 #: Looked up at import: it reads files, which would block the event loop.
 VERSION: Final = installed()

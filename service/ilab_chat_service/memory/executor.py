@@ -27,8 +27,7 @@ from ilab_chat_service.storage_cause import storage_cause
 from ilab_chat_service.store_damage import HINT, Damage
 from ilab_chat_service.telemetry.call_record import seconds_to_deadline
 from ilab_memory import Config, EmbedderUnavailable, ILabMemory
-from ilab_memory.time_limit import time_limit
-from ilab_memory.visit import visit
+from ilab_memory.time_limit import time_limit, visit
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence

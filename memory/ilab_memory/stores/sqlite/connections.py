@@ -17,7 +17,7 @@ from ilab_memory.stores.sqlite.migrations import check_version
 from ilab_memory.stores.sqlite.numbered_parameters import Connection
 from ilab_memory.stores.sqlite.page_file import PageFile, PageFiles
 from ilab_memory.stores.sqlite.shm_space import SharedIndex
-from ilab_memory.visit import Visit, current_visit
+from ilab_memory.time_limit import Visit, current_visit
 
 MEMORY = ":memory:"
 #: The device and inode of a file. Another file of the same name has a different identity.

@@ -1,11 +1,14 @@
-"""Hints for what was typed wrong: options and subcommands of the command, and names of its variables."""
+"""What the subcommands of `ilab-memory` share: a parser with hints for what was typed wrong, options, the version."""
 
 import argparse
+import os
 import re
 from collections.abc import Collection, Iterator, Mapping
 from difflib import get_close_matches
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NoReturn, TypeAlias
 
+FILE_VARIABLE = "ILAB_MEMORY_DB_PATH"
 _PREFIX = "ILAB_MEMORY_"
 #: Least similarity of a variable with one of ours: a server has others that begin like ours.
 _SIMILAR = 0.8
@@ -48,6 +51,17 @@ class Parser(argparse.ArgumentParser):
                 yield from action.option_strings
 
 
+def add_file_option(parser: argparse.ArgumentParser, option: str, what: str, *, metavar: str = "FILE") -> None:
+    """Add the *option* that names the SQLite file, as `file`."""
+    parser.add_argument(
+        option,
+        dest="file",
+        default=os.environ.get(FILE_VARIABLE) or "./memory.db",
+        metavar=metavar,
+        help=f"{what} (default: ${FILE_VARIABLE}, or ./memory.db)",
+    )
+
+
 def misspelt(names: Collection[str], known: Collection[str]) -> Iterator[tuple[str, str]]:
     """Yield each of *names*, of environment variables, that looks like one of *known*, with that one."""
     ends = [each.removeprefix(_PREFIX) for each in known]
@@ -55,3 +69,11 @@ def misspelt(names: Collection[str], known: Collection[str]) -> Iterator[tuple[s
         if name.startswith(_PREFIX) and name not in known:
             for end in get_close_matches(name.removeprefix(_PREFIX), ends, 1, _SIMILAR):
                 yield name, _PREFIX + end
+
+
+def installed() -> str:
+    """Return the installed version of the library, "unknown" in a checkout that is not installed."""
+    try:
+        return version("ilab-memory")
+    except PackageNotFoundError:
+        return "unknown"
