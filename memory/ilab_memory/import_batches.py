@@ -1,8 +1,8 @@
 """The items of an export, validated and redacted to be imported, and the ids that their sources get."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from ilab_memory.checks import check_content, check_conversation_id, check_pinned, check_text
 from ilab_memory.core.models import Observation, Session
@@ -19,12 +19,6 @@ from ilab_memory.limits import (
     MOST_WAITING_SOURCES,
 )
 from ilab_memory.redaction import MOST_ADDED, REDACTED
-
-
-class _Check(Protocol):
-    """Checks a text that may be *more* than its limit."""
-
-    def __call__(self, name: str, text: str, /, *, more: int) -> None: ...
 
 
 class Batch(NamedTuple):
@@ -100,7 +94,7 @@ def _session(session: Session) -> Session:
     check_conversation_id(session.conversation_id)
     summary = session.summary
     if summary is not None:
-        summary = _exported("summary", summary, check_content)
+        summary = _exported("summary", summary)
     return session.model_copy(
         update={
             "summary": summary,
@@ -116,13 +110,13 @@ def _row(observation: Observation) -> ImportedRow:
         raise ValueError("items must contain sessions and observations only")  # noqa: TRY004 - as the contract promises
     check_text("session_id", observation.session_id, MAX_USER_ID)
     check_text("type", observation.type, MAX_TITLE)
-    title = _exported("title", observation.title, partial(check_text, longest=MAX_TITLE))
-    content, content_hash = redacted_content("content", _exported("content", observation.content, check_content))
+    title = _exported("title", observation.title, MAX_TITLE)
+    content, content_hash = redacted_content("content", _exported("content", observation.content))
     topic_key, about = observation.topic_key, observation.about
     if topic_key is not None:
-        topic_key = _exported("topic_key", topic_key, partial(check_text, longest=MAX_TOPIC_KEY))
+        topic_key = _exported("topic_key", topic_key, MAX_TOPIC_KEY)
     if about is not None:
-        about = _exported("about", about, check_content)
+        about = _exported("about", about)
     check_pinned("pinned", observation.pinned)
     if not 1 <= observation.revision_count <= MAX_REVISION_COUNT:
         raise ValueError(f"revision_count must be 1 to {MAX_REVISION_COUNT}")
@@ -153,11 +147,13 @@ def _sources(observation: Observation) -> Iterator[Source]:
                 yield observation.id, source, is_earlier
 
 
-def _exported(name: str, text: str, check: _Check) -> str:
-    """Return *text*, the argument *name* of an export, redacted again; ValueError unless *check* accepts it.
+def _exported(name: str, text: str, longest: int | None = None) -> str:
+    """Return *text*, the argument *name* of an export, redacted again; ValueError unless it is valid.
 
-    Redaction may have made a stored text longer than its limit, see `MOST_ADDED`.
+    *longest*: its limit in characters. None: that of a content. Redaction may have made a stored text longer than its
+    limit, see `MOST_ADDED`.
     """
+    check: Callable[..., None] = check_content if longest is None else partial(check_text, longest=longest)
     check(name, text, more=MOST_ADDED if REDACTED in text else 0)
     left = redacted(name, text)
     check(name, left, more=MOST_ADDED)

@@ -170,7 +170,7 @@ def _words(text: str, most: int) -> list[str]:
         elif number:
             found.append(_number(number))
         elif run:
-            found += _pairs(run)
+            found += [run] if len(run) == 1 else [run[i : i + 2] for i in range(len(run) - 1)]
         else:
             found += _joined(compound)
     return found
@@ -203,10 +203,6 @@ def folded(text: str) -> str:
     # Both calls limit the marks: dropping accents can join two runs of marks.
     plain = _ACCENTS.sub("", normalize("NFKD", text.casefold()))
     return normalize("NFC", plain).casefold()
-
-
-def _pairs(run: str) -> list[str]:
-    return [run] if len(run) == 1 else [run[i : i + 2] for i in range(len(run) - 1)]
 
 
 def _number(number: str) -> str:

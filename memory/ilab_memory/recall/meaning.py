@@ -97,16 +97,6 @@ class Meaning:
         return None if cosines is None else (cosines, reading)
 
 
-@dataclass(frozen=True, slots=True)
-class Nearness:
-    """The rows that are near a message in meaning."""
-
-    nearest: Sequence[int] = ()
-    """Sequence numbers of those that are near enough to be found by their meaning alone, the nearest first."""
-    gains: Mapping[int, float] = field(default_factory=dict)
-    """Gain in relevance by sequence number."""
-
-
 def nearest(
     cosines: "Cosines", reading: "Reading", asked: Asked, limit: int, *, names_stranger: bool = False
 ) -> Sequence[int]:
@@ -135,12 +125,12 @@ def _floor(asked: Asked, of_user: float | None, *, names_stranger: bool) -> floa
     return UNSPACED_FLOOR if is_unspaced else FLOOR
 
 
-def nearness(cosines: "Cosines", nearest: Sequence[int], covered: Mapping[int, Covered]) -> Nearness:
-    """Return what the rows of *nearest* and of *covered*, which are found by words, gain."""
+def gains(cosines: "Cosines", nearest: Sequence[int], covered: Mapping[int, Covered]) -> Mapping[int, float]:
+    """Return what each row of *nearest* and of *covered*, which are found by words, gains in relevance."""
     best = max((row.total for row in covered.values()), default=0.0)
     weight = GAIN + GAIN_UNCOVERED * (1 - best)
     near = cosines.of({*nearest, *covered})
-    return Nearness(nearest, {number: weight * max(0.0, row.z) for number, row in near.items()})
+    return {number: weight * max(0.0, row.z) for number, row in near.items()}
 
 
 def is_small_talk_message(reading: "Reading", more: float = 0.0) -> bool:

@@ -6,8 +6,9 @@ of candidates and other features join in `_candidates` and `_scored`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, tzinfo
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from ilab_memory.core.models import RecallHit
@@ -31,7 +32,7 @@ from ilab_memory.recall.coverage import (
     weights,
 )
 from ilab_memory.recall.equivalent_terms import EquivalentTerms
-from ilab_memory.recall.meaning import Meaning, Nearness
+from ilab_memory.recall.meaning import Meaning
 from ilab_memory.recall.mem_search import FEW_ROWS
 from ilab_memory.recall.message_query import MAX_TERMS, Asked
 from ilab_memory.recall.passage import DEEP_CHARACTERS, HEAD_CHARACTERS, Finder
@@ -89,7 +90,7 @@ class _Found:
     """The candidates of a message, best first, and what their texts are matched with."""
 
     candidates: Sequence[Candidate] = ()
-    shares: Mapping[str, float] | None = None
+    shares: Mapping[str, float] = field(default_factory=dict)
     previews: Mapping[int, Preview] | None = None
     """None: not read yet."""
     unknown: frozenset[str] = frozenset()
@@ -106,11 +107,11 @@ def recall(store: Store, request: Request, now: datetime) -> list[RecallHit]:
     if not any(row.covered.said_terms | row.covered.reply_terms for row in found.candidates):
         # Rows that are near in meaning are seldom those with the word that was misspelled, or with the id.
         ways = spelling.MOST_WAYS_OF_WORLD if found.candidates else spelling.MOST_WAYS
-        known = _known(store, request, now)
+        known = partial(_known, store, request.user_id, now)
         if meant := spelling.corrected(asked, request.message, found.unknown, known, most_ways=ways):
             asked = meant
             found = _dated(asked, _candidates(store, request, asked, now))
-    if not found.candidates or found.shares is None:
+    if not found.candidates:
         if asked.dated is not None and asked.asks_period:
             return said_within(store, request.user_id, request.types, asked.dated.period, now)
         return []
@@ -125,14 +126,10 @@ def recall(store: Store, request: Request, now: datetime) -> list[RecallHit]:
     return [_hit(row, finder, longest) for row in _deeper(store, request.user_id, best, finder)]
 
 
-def _known(store: Store, request: Request, now: datetime) -> spelling.Known:
-    def known(terms: Sequence[str]) -> Iterable[str]:
-        matches = store.matches(
-            request.user_id, terms, most_places=0, most_rows=0, preview_characters=1, now=now, most_frequency=1
-        )
-        return matches.statistics.frequencies
-
-    return known
+def _known(store: Store, user_id: str, now: datetime, terms: Sequence[str]) -> Iterable[str]:
+    """Return those of *terms* that occur in any row of the user."""
+    matches = store.matches(user_id, terms, most_places=0, most_rows=0, preview_characters=1, now=now, most_frequency=1)
+    return matches.statistics.frequencies
 
 
 def _dated(asked: Asked, found: _Found) -> _Found:
@@ -180,8 +177,8 @@ def _candidates(store: Store, request: Request, asked: Asked, now: datetime) -> 
         documents = {number: document for number, (document, _) in rows.items()}
     covered = coverage(postings, documents, statistics, shares, replies=asked.asks_assistant)
     bits = {term: 1 << place for place, term in enumerate(postings)}
-    near = Nearness() if cosines is None else meaning.nearness(cosines, nearest, covered)
-    relevant = _relevant(request, asked, covered, documents, bits=bits, near=near)
+    gains = {} if cosines is None else meaning.gains(cosines, nearest, covered)
+    relevant = _relevant(request, asked, covered, documents, bits=bits, nearest=nearest, gains=gains)
     previews = None if rows is None else {number: preview for number, (_, preview) in rows.items()}
     read = READ_PER_RESULT * max(request.limit, WHOLE_LIST if asks_many else 0)
     kept = [*relevant[:read], *(row for row in relevant[read:] if row.nearness is not None)]
@@ -227,9 +224,9 @@ def _by_meaning_alone(store: Store, request: Request, asked: Asked, now: datetim
     cosines, nearest = _nearest(store, request, asked)
     if cosines is None or not nearest:
         return _Found()
-    near = meaning.nearness(cosines, nearest, {})
+    gains = meaning.gains(cosines, nearest, {})
     documents = store.documents(request.user_id, {*nearest}, now=now)
-    return _Found(_relevant(request, asked, {}, documents, bits={}, near=near), {})
+    return _Found(_relevant(request, asked, {}, documents, bits={}, nearest=nearest, gains=gains))
 
 
 def _nearest(
@@ -267,12 +264,13 @@ def _relevant(
     documents: Mapping[int, Document],
     *,
     bits: Mapping[str, int],
-    near: Nearness,
+    nearest: Sequence[int],
+    gains: Mapping[int, float],
 ) -> list[Candidate]:
     """Return the rows that cover enough of the message or are near enough to it in meaning, the best first."""
     relevant: list[Candidate] = []
     names = sum(bits.get(term, 0) for term in asked.names)
-    places = {number: place for place, number in enumerate(near.nearest)}
+    places = {number: place for place, number in enumerate(nearest)}
     for number in {**covered, **places}:
         document = documents.get(number)
         if document is None or (request.types and document.type not in request.types):
@@ -282,7 +280,7 @@ def _relevant(
         is_claim = not row.said_terms and asked.speaks_of_user and not asked.asks_assistant
         is_covered = not is_claim and row.total >= least_coverage(asked, has_name=bool(row.said_terms & names))
         if is_covered or number in places:
-            relevance = row.total + length_gain(document) + near.gains.get(number, 0.0)
+            relevance = row.total + length_gain(document) + gains.get(number, 0.0)
             relevant.append(Candidate(number, document, row, relevance, places.get(number)))
     return sorted(relevant, key=lambda row: (row.relevance, row.document.updated_at, row.document.id), reverse=True)
 
