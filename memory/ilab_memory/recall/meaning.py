@@ -170,20 +170,16 @@ def _states(sentence: str, spoken: Collection[str]) -> bool:
     """Return whether *sentence* has content, and does not ask, or ends with a clause about the user."""
     if not message_query.content_terms(sentence):
         return False
-    if not _asks(sentence, spoken):
+    if not message_query.asks(sentence, spoken):
         return True
     _, *clauses = _CLAUSES.split(sentence)
-    return any(message_query.speaks_of_user(clause) and not _asks(clause, spoken) for clause in clauses)
-
-
-def _asks(text: str, spoken: Collection[str]) -> bool:
-    return message_query.is_question(text, spoken) or message_query.is_request(text, spoken)
+    return any(message_query.speaks_of_user(clause) and not message_query.asks(clause, spoken) for clause in clauses)
 
 
 def asks(said: str) -> bool:
     """Return whether *said* has a question or a request."""
     spoken = message_query.languages_in(said)
-    return any(_asks(each.text, spoken) for each in sentences(said, _NOTHING))
+    return any(message_query.asks(each.text, spoken) for each in sentences(said, _NOTHING))
 
 
 _NOTHING = Finder({})

@@ -186,7 +186,7 @@ def read(message: str, previous: str | None = None, now: datetime | None = None)
         pronouns = frozenset(terms(" ".join(word for name in spoken for word in _TABLES[name].pronouns)))
         weights = {term: FOLLOW_UP * weight for term, weight in weights.items() if term not in pronouns}
     if not joined and not any(weight >= CONTENT for weight in weights.values()):
-        if not is_question(whole, spoken) and not is_request(whole, spoken):
+        if not asks(whole, spoken):
             return Asked()
         if dated is not None and (dated.asks_talk or dated.is_past):
             return Asked(dated=dated)
@@ -243,8 +243,12 @@ def is_question(sentence: str, spoken: Iterable[str] = ("en",)) -> bool:
     return not begins.rstrip().endswith(".") and any(_TABLES[name].question.match(begins) for name in spoken)
 
 
-def is_request(sentence: str, spoken: Iterable[str] = ("en",)) -> bool:
-    """Return whether *sentence* asks the assistant to do something."""
+def asks(sentence: str, spoken: Iterable[str]) -> bool:
+    """Return whether *sentence* is a question, or asks the assistant to do something."""
+    return is_question(sentence, spoken) or _is_request(sentence, spoken)
+
+
+def _is_request(sentence: str, spoken: Iterable[str]) -> bool:
     if languages.UNSPACED_REQUEST.search(sentence.strip()):
         return True
     begins = sentence.lstrip(" \"'“„«¿¡(-").lower()

@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from ilab_memory.recall.analysis import FOREIGN, UNSPACED, folded, terms, word_forms
-from ilab_memory.recall.message_query import is_question, is_request
+from ilab_memory.recall.message_query import asks
 
 #: Longest passage, in characters, and of each row of a complete list.
 PASSAGE_CHARACTERS, SHORT_PASSAGE_CHARACTERS = 300, 150
@@ -125,7 +125,7 @@ def is_asked(said: str, finder: Finder, spoken: Iterable[str]) -> bool:
     *spoken*: languages in which a question or a request is recognized by its beginning.
     """
     matching = [sentence.text for sentence in sentences(said, finder) if sentence.found]
-    return bool(matching) and all(is_question(text, spoken) or is_request(text, spoken) for text in matching)
+    return bool(matching) and all(asks(text, spoken) for text in matching)
 
 
 def passage(content: Parts, finder: Finder, longest: int, *, shows_reply: bool) -> str:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from itertools import islice
 
 from ilab_memory.recall.analysis import ENGLISH, UNSPACED, folded, terms, word_forms
-from ilab_memory.recall.message_query import QUERY_CHARACTERS, Asked, function_terms, is_question, is_request
+from ilab_memory.recall.message_query import QUERY_CHARACTERS, Asked, asks, function_terms
 
 #: Words of a message whose spelling is corrected, the longest ones; a message with more than MOST_WORDS is a text.
 MOST_CORRECTED, MOST_WORDS = 2, 15
@@ -59,7 +59,7 @@ def corrected(
     short = (word for word in words if len(word) <= LONGEST)
     typed = {term: word for word in short if (term := _term(word)) in unknown and term in asked.terms}
     longest = sorted(typed.values(), key=len, reverse=True)[:MOST_CORRECTED]
-    is_of_world = not asked.speaks_of_user and (is_question(text, asked.spoken) or is_request(text, asked.spoken))
+    is_of_world = not asked.speaks_of_user and asks(text, asked.spoken)
     most = min(most_ways, MOST_WAYS_OF_WORLD if is_of_world else MOST_WAYS) // max(1, len(longest))
     ways = {_term(word): _ways(word, asked.spoken, is_name=_term(word) in asked.names)[:most] for word in longest}
     of_ids = [*(term for forms in ids.values() for form in forms for term in form)]
