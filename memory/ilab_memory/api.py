@@ -23,7 +23,7 @@ from ilab_memory.core.models import (
     TypeStats,
     Unset,
 )
-from ilab_memory.core.store import FactCursor, ObservationCursor, Redacted, SessionCursor
+from ilab_memory.core.store import Change, FactCursor, ObservationCursor, Redacted, SessionCursor
 from ilab_memory.embedding import Embedding
 from ilab_memory.limits import (
     ABOUT_CHARACTERS,
@@ -278,12 +278,14 @@ class ILabMemory(Embedding):
             raise ValueError(f"type must be one of {', '.join(self._config.allowed_types)}")
         if pinned is not None:
             checks.check_pinned("pinned", pinned)
-        change = intake.change(
-            title=title,
-            content=content,
-            type=type,
-            pinned=pinned,
-            expire_at=UNSET if expire_time is UNSET else intake.expire_at("expire_time", expire_time),
+        expire_at = UNSET if expire_time is UNSET else intake.expire_at("expire_time", expire_time)
+        content_hash = None
+        if content is not None:
+            content, content_hash = intake.redacted_content("content", content)
+        if title is not None:
+            title = intake.redacted("title", title)
+        change = Change(
+            title=title, content=content, type=type, normalized_hash=content_hash, pinned=pinned, expire_at=expire_at
         )
         return self._store.change(user_id, observation_id, change, now=self._now())
 

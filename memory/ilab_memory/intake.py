@@ -1,4 +1,4 @@
-"""Validation and redaction of what a store receives: observations, facts, changes, and positions in lists. Pure."""
+"""Redaction of what a store receives, the observations made of summaries and facts, and positions in lists. Pure."""
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
@@ -6,8 +6,8 @@ from typing import Any
 
 from ilab_memory import checks
 from ilab_memory.core.config import FACT_TYPES, SUMMARY_TYPE
-from ilab_memory.core.models import NewFact, Unset
-from ilab_memory.core.store import Change, FactCursor, ObservationCursor, Redacted, SessionCursor
+from ilab_memory.core.models import NewFact
+from ilab_memory.core.store import FactCursor, ObservationCursor, Redacted, SessionCursor
 from ilab_memory.limits import MAX_FACTS, MAX_TITLE, MAX_TOPIC_KEY
 from ilab_memory.redaction import normalized_hash, strip_private
 from ilab_memory.sessions import summary_title
@@ -99,26 +99,6 @@ def _new_fact(name: str, fact: NewFact, user_id: str, conversation_id: str, type
         conversation_id=conversation_id,
         pinned=fact.pinned,
         expire_at=expire_at(f"{name}.expire_time", fact.expire_time),
-    )
-
-
-def change(
-    *,
-    title: str | None,
-    content: str | None,
-    type: str | None,  # noqa: A002 - as in mem_update
-    pinned: bool | None,
-    expire_at: str | Unset | None,
-) -> Change:
-    """Return the redacted change of an observation. None: unchanged."""
-    left, content_hash = (None, None) if content is None else redacted_content("content", content)
-    return Change(
-        title=None if title is None else redacted("title", title),
-        content=left,
-        type=type,
-        normalized_hash=content_hash,
-        pinned=pinned,
-        expire_at=expire_at,
     )
 
 

@@ -168,7 +168,6 @@ def test_both_stores_recall_the_same_by_words_and_by_meaning(
     both: Both, embedded: list[Conversed], monkeypatch: pytest.MonkeyPatch, most_exact: int
 ) -> None:
     monkeypatch.setattr("ilab_memory.recall.coverage.MOST_EXACT", most_exact)
-    monkeypatch.setattr("ilab_memory.recall.mem_recall.MOST_EXACT", most_exact)
     queries = list(asked(random.Random(most_exact), embedded))
     found = 0
     for user_id, query in queries:

@@ -273,7 +273,6 @@ def test_frequent_words_find_the_same_rows_as_rare_ones(mem: ILabMemory, monkeyp
     assert all("Turin" in hit for hit in exact[1])
     for most in (30, 10, 0):
         monkeypatch.setattr("ilab_memory.recall.coverage.MOST_EXACT", most)
-        monkeypatch.setattr("ilab_memory.recall.mem_recall.MOST_EXACT", most)
         found = [recalled(mem, question) for question in questions]
         assert found[0][0] == exact[0][0]
         assert found[1:] == exact[1:]

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ilab_memory.core.embedder import EmbedderUnavailable
-from ilab_memory.core.vector_store import ReadBlocks
+from ilab_memory.core.store import Store
+from ilab_memory.core.vector_store import ReadBlocks, VectorStore
 from ilab_memory.recall import message_query
 from ilab_memory.recall.analysis import UNSPACED
 from ilab_memory.recall.coverage import Covered
@@ -75,25 +76,27 @@ class Meaning:
         default_factory=dict, repr=False, compare=False
     )
 
-    def near(self, user_id: str, read: ReadBlocks, text: str = "") -> "tuple[Cosines, Reading] | None":
-        """Return how near the rows of the user are, whose vectors *read* returns. None: nothing is known of them.
+    def near(self, store: Store, user_id: str, text: str = "") -> "tuple[Cosines, Reading] | None":
+        """Return how near the rows of the user are. None: nothing is known of them, or *store* keeps no vectors.
 
-        They are read, and waited for, once: all searches for a message see the same rows. *text*: if it is not empty,
-        it is compared with them instead of the message.
+        The vectors are read, and waited for, once: all searches for a message see the same rows. *text*: if it is not
+        empty, it is compared with them instead of the message.
         """
+        if not isinstance(store, VectorStore):
+            return None
         key = user_id, text or self.text
         if key not in self._known:
-            self._known[key] = self._near(*key, read)
+            self._known[key] = self._near(store, *key)
         return self._known[key]
 
-    def _near(self, user_id: str, text: str, read: ReadBlocks) -> "tuple[Cosines, Reading] | None":
+    def _near(self, store: VectorStore, user_id: str, text: str) -> "tuple[Cosines, Reading] | None":
         embedded = self.embedded if text == self.text else self.embed(text)
         try:
             vector, reading = embedded.result(QUERY_SECONDS)
         except (EmbedderUnavailable, ValueError, FutureTimeout):
             embedded.cancel()
             return None
-        cosines = self.cosines(vector, user_id, read)
+        cosines = self.cosines(vector, user_id, lambda known: store.vectors(user_id, self.model, known))
         return None if cosines is None else (cosines, reading)
 
 

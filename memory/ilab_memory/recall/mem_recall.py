@@ -13,24 +13,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ilab_memory.core.models import RecallHit
 from ilab_memory.core.store import Document, Posting, Preview, Store, TermStatistics
-from ilab_memory.core.vector_store import VectorStore
-from ilab_memory.recall import meaning, message_query, passage, speakers, spelling
+from ilab_memory.recall import coverage, meaning, message_query, passage, speakers, spelling
 from ilab_memory.recall.analysis import one_at_a_time
-from ilab_memory.recall.coverage import (
-    COVERED_OF_MANY,
-    COVERED_PER_RESULT,
-    LEAST_COVERED,
-    MOST_EXACT,
-    MOST_NEWEST,
-    Covered,
-    Frequency,
-    coverage,
-    estimated,
-    said_rows,
-    shortlist,
-    split,
-    weights,
-)
+from ilab_memory.recall.coverage import Covered, Frequency
 from ilab_memory.recall.equivalent_terms import EquivalentTerms
 from ilab_memory.recall.meaning import Meaning
 from ilab_memory.recall.mem_search import FEW_ROWS
@@ -152,11 +137,11 @@ def _candidates(store: Store, request: Request, asked: Asked, now: datetime) -> 
     index = EquivalentTerms(store, request.user_id, asked.forms)
     statistics, postings, rows = index.matches(
         terms,
-        most_places=MOST_EXACT,
+        most_places=coverage.MOST_EXACT,
         most_rows=FEW_ROWS,
         preview_characters=HEAD_CHARACTERS,
         now=now,
-        most_frequency=MOST_EXACT + 1,
+        most_frequency=coverage.MOST_EXACT + 1,
     )
     asks_many = asked.wants_all or asked.dated is not None
     # Before more is read: until here, the message was being embedded.
@@ -166,16 +151,16 @@ def _candidates(store: Store, request: Request, asked: Asked, now: datetime) -> 
     if not statistics.frequencies and not nearest:
         return _Found(unknown=unknown)
     postings, said, frequencies = _places(index, statistics, postings, replies=asked.asks_assistant)
-    shares = weights(asked, statistics, said, frequencies)
+    shares = coverage.weights(asked, statistics, said, frequencies)
     postings = {term: places for term, places in postings.items() if term in shares}
     if rows is None:
-        least = COVERED_OF_MANY if asks_many else LEAST_COVERED
-        at_most = None if request.types else max(least, COVERED_PER_RESULT * request.limit)
-        numbers = shortlist(postings, said, shares, at_most, replies=asked.asks_assistant) | {*nearest}
+        least = coverage.COVERED_OF_MANY if asks_many else coverage.LEAST_COVERED
+        at_most = None if request.types else max(least, coverage.COVERED_PER_RESULT * request.limit)
+        numbers = coverage.shortlist(postings, said, shares, at_most, replies=asked.asks_assistant) | {*nearest}
         documents = store.documents(request.user_id, numbers, now=now)
     else:
         documents = {number: document for number, (document, _) in rows.items()}
-    covered = coverage(postings, documents, statistics, shares, replies=asked.asks_assistant)
+    covered = coverage.coverage(postings, documents, statistics, shares, replies=asked.asks_assistant)
     bits = {term: 1 << place for place, term in enumerate(postings)}
     gains = {} if cosines is None else meaning.gains(cosines, nearest, covered)
     relevant = _relevant(request, asked, covered, documents, bits=bits, nearest=nearest, gains=gains)
@@ -197,22 +182,22 @@ def _places(
     *postings*: those that were read already. *replies*: the assistant's words count as much as the user's.
     """
     # In the order of `split`, because the last digits of a sum depend on its order.
-    exact, frequent = split(statistics)
+    exact, frequent = coverage.split(statistics)
     if postings is None:
         postings = index.postings(exact) if exact else {}
     found = {term: postings[term] for term in exact}
-    said = said_rows(found)
+    said = coverage.said_rows(found)
     frequencies = {term: Frequency(statistics.frequencies[term], len(rows)) for term, rows in said.items()}
     if frequent:
         rows = statistics.observations
-        most = max(1, MOST_NEWEST // (len(frequent) * (2 if replies else 1)))
+        most = max(1, coverage.MOST_NEWEST // (len(frequent) * (2 if replies else 1)))
         newest = index.newest_with(frequent, in_reply=False, most=most)
         replied = index.newest_with(frequent, in_reply=True, most=most) if replies else {}
         for term in frequent:
             in_reply = replied.get(term, ())
             said[term] = {*newest[term]}
             found[term] = [(number, "said", 0) for number in newest[term]] + [(n, "reply", 0) for n in in_reply]
-            times, others = (estimated(numbers, most, rows) for numbers in (newest[term], in_reply))
+            times, others = (coverage.estimated(numbers, most, rows) for numbers in (newest[term], in_reply))
             frequencies[term] = Frequency(min(rows, times + others), times)
     return found, said, frequencies
 
@@ -242,13 +227,13 @@ def _nearest(
     are known.
     """
     meant = request.meaning
-    if meant is None or not isinstance(store, VectorStore):
+    if meant is None:
         return None, ()
     text = ""
     if named:
         text = speakers.as_speaker(meant.text, named, asked.spoken)
         asked = replace(asked, speaks_of_user=True, names=asked.names - named)
-    found = meant.near(request.user_id, lambda known: store.vectors(request.user_id, meant.model, known), text)
+    found = meant.near(store, request.user_id, text)
     if found is None:
         return None, ()
     cosines, reading = found

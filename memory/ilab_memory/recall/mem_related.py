@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from ilab_memory.core.models import RecallHit
 from ilab_memory.core.store import Preview, Store
-from ilab_memory.core.vector_store import VectorStore
 from ilab_memory.recall import meaning, message_query, passage
 from ilab_memory.recall.meaning import Meaning
 
@@ -37,9 +36,7 @@ def related(
 
     A message that only tells something needs no answer from the memory, and the prompt changes less from the last one.
     """
-    if not isinstance(store, VectorStore):
-        return []
-    found = meant.near(user_id, lambda known: store.vectors(user_id, meant.model, known))
+    found = meant.near(store, user_id)
     if found is None:
         return []
     cosines, reading = found
