@@ -1,4 +1,4 @@
-"""What the subcommands of `ilab-memory` share: a parser with hints for what was typed wrong, options, the version."""
+"""The parser of `ilab-memory` with its hints for typing errors, and the option and the version that commands share."""
 
 import argparse
 import os

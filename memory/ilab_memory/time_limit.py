@@ -1,4 +1,4 @@
-"""What a caller sets for all reads in a block: a time limit, and a connection that a store may lend to all of them."""
+"""Settings of a caller for the reads in a block: a time limit, and one connection that a store may lend to all."""
 
 import time
 from collections.abc import Iterator
