@@ -18,7 +18,7 @@ from ilab_memory.recall import message_query
 from ilab_memory.recall.analysis import UNSPACED
 from ilab_memory.recall.coverage import Covered
 from ilab_memory.recall.message_query import Asked
-from ilab_memory.recall.passage import HEAD_CHARACTERS, Finder, parts, sentences
+from ilab_memory.recall.passage import HEAD_CHARACTERS, parts, sentences
 from ilab_memory.recall.speakers import without_label
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ def text_of(title: str, content: str) -> str:
 def states(said: str) -> bool:
     """Return whether a sentence of *said* states something."""
     spoken = message_query.languages_in(said)
-    return any(_states(each.text, spoken) for each in sentences(said, _NOTHING))
+    return any(_states(sentence, spoken) for _, sentence in sentences(said))
 
 
 def _states(sentence: str, spoken: Collection[str]) -> bool:
@@ -182,10 +182,9 @@ def _states(sentence: str, spoken: Collection[str]) -> bool:
 def asks(said: str) -> bool:
     """Return whether *said* has a question or a request."""
     spoken = message_query.languages_in(said)
-    return any(message_query.asks(each.text, spoken) for each in sentences(said, _NOTHING))
+    return any(message_query.asks(sentence, spoken) for _, sentence in sentences(said))
 
 
-_NOTHING = Finder({})
 #: Before a clause that may state something in a sentence that asks: "A dish without onions, my stomach is upset."
 _CLAUSES = re.compile(r"[,;:\uff0c\u3001]\s|\s[-\u2013\u2014]+\s")
 _UNSPACED = re.compile(f"[{UNSPACED}]")

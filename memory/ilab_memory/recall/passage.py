@@ -54,11 +54,11 @@ def normalized(said: str) -> str:
 class Finder:
     """Finds the terms of a message in texts, without analyzing every word of them."""
 
-    def __init__(self, shares: Mapping[str, float], forms: Mapping[str, Iterable[str]] | None = None) -> None:
+    def __init__(self, shares: Mapping[str, float], forms: Mapping[str, Iterable[str]]) -> None:
         """Find the terms of *shares*, also in other *forms*, see `analysis.forms`."""
         self._shares = shares
         self._pairs = [term for term in shares if _RUN.match(term)]
-        self._forms = {term: frozenset(others) for term, others in (forms or {}).items() if term in shares}
+        self._forms = {term: frozenset(others) for term, others in forms.items() if term in shares}
         stems = [term for term in shares if not _RUN.match(term)]
         stems += [form for others in self._forms.values() for form in others]
         words = sorted({_prefix(term.removeprefix(FOREIGN)) for term in stems}, key=len, reverse=True)
@@ -109,14 +109,11 @@ class Sentence(NamedTuple):
     found: frozenset[str]
 
 
-def sentences(text: str, finder: Finder) -> list[Sentence]:
-    """Return the sentences of *text*."""
+def sentences(text: str) -> list[tuple[int, str]]:
+    """Return the sentences of *text*, each with its place in it."""
     ends = [match.end() for match in _BOUNDARY.finditer(text)]
-    return [
-        Sentence(start, piece, frozenset(finder.found(piece)))
-        for start, end in pairwise((0, *ends, len(text)))
-        if (piece := text[start:end]).strip()
-    ]
+    pieces = ((start, text[start:end]) for start, end in pairwise((0, *ends, len(text))))
+    return [(start, piece) for start, piece in pieces if piece.strip()]
 
 
 def is_asked(said: str, finder: Finder, spoken: Iterable[str]) -> bool:
@@ -124,7 +121,7 @@ def is_asked(said: str, finder: Finder, spoken: Iterable[str]) -> bool:
 
     *spoken*: languages in which a question or a request is recognized by its beginning.
     """
-    matching = [sentence.text for sentence in sentences(said, finder) if sentence.found]
+    matching = [text for _, text in sentences(said) if finder.found(text)]
     return bool(matching) and all(asks(text, spoken) for text in matching)
 
 
@@ -149,7 +146,7 @@ def window(text: str, finder: Finder, longest: int) -> str:
     """Return the sentences of *text* in which the terms are, on one line, at most about *longest* characters."""
     if len(text) <= longest:
         return _line(text)
-    pieces = sentences(text, finder)
+    pieces = [Sentence(start, piece, frozenset(finder.found(piece))) for start, piece in sentences(text)]
     best = _best_window(pieces, finder, longest)
     if not best:
         return cut(text, longest)
