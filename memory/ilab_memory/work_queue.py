@@ -109,7 +109,8 @@ class WorkQueue(Administration):
             facts=[Derived(redacted=fact, source_ids=sources) for fact, (_, sources) in zip(facts, set, strict=True)],
             retired=[Retired(topic_key=key, source_id=source) for key, source in retire],
             summaries=[_summary(work.user_id, summary, turns) for summary in summaries],
-            consumed=_consumed(work, turns),
+            # All, or those that were read; at least one is left for the rest.
+            consumed=min(len(turns.observations), work.pending - 1) if turns.has_more else work.pending,
             tokens_used=tokens_used,
             now=self._now(),
         )
@@ -152,11 +153,6 @@ class WorkQueue(Administration):
         if not isinstance(self._store, WorkStore):
             raise TypeError("the store does not support consolidation")
         return self._store
-
-
-def _consumed(work: Work, turns: WorkTurns) -> int:
-    """Return how many queued saves are done with: all, or those that were read; at least one is left for the rest."""
-    return min(len(turns.observations), work.pending - 1) if turns.has_more else work.pending
 
 
 def _summary(user_id: str, summary: NewSummary, turns: WorkTurns) -> Derived:

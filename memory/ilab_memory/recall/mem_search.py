@@ -1,7 +1,7 @@
 """The search: from a query to the observations that answer it best."""
 
 import heapq
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from operator import itemgetter
@@ -100,7 +100,17 @@ def search(store: Store, question: Question, now: datetime) -> list[ObservationC
     found = _Found() if is_short else _by_terms(store, question, now)
     if not found.scores:
         found = _by_substring(store, question, now)
-    return _compact(store, question.user_id, found.best(question, now), found.previews)
+    best = found.best(question, now)
+    rows = found.previews
+    if rows is None and best:
+        rows = store.previews(question.user_id, [ranked.number for ranked in best], characters=PREVIEW_CHARACTERS)
+    return [
+        compact(row, ranked.score)
+        for ranked in best
+        # A row that was saved again since it was ranked has a new sequence number. A row with another id belongs to a
+        # user who was forgotten and has come back.
+        if rows and (row := rows.get(ranked.number)) and row.id == ranked.id
+    ]
 
 
 def query_terms(query: str) -> list[str]:
@@ -153,17 +163,3 @@ def _by_substring(store: Store, question: Question, now: datetime) -> _Found:
         return _Found()
     # All that is known of each row is that it contains the query: they rank equally.
     return _Found(dict.fromkeys(numbers, 1.0), store.documents(question.user_id, numbers, now=now))
-
-
-def _compact(
-    store: Store, user_id: str, best: Sequence[_Ranked], rows: Mapping[int, Preview] | None
-) -> list[ObservationCompact]:
-    if rows is None and best:
-        rows = store.previews(user_id, [ranked.number for ranked in best], characters=PREVIEW_CHARACTERS)
-    return [
-        compact(row, ranked.score)
-        for ranked in best
-        # A row that was saved again since it was ranked has a new sequence number. A row with another id belongs to a
-        # user who was forgotten and has come back.
-        if rows and (row := rows.get(ranked.number)) and row.id == ranked.id
-    ]
