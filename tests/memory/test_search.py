@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from batch import cases
 from ilab_memory import ILabMemory, Store
 from ilab_memory.core.store import Matches
-from ilab_memory.recall import mem_search
-from ilab_memory.recall.mem_search import FEW_ROWS
+from ilab_memory.recall import equivalent_terms, mem_search
+from ilab_memory.recall.equivalent_terms import FEW_ROWS
 from ilab_memory.stores.postgres import search_statements
 from memory.support import EPOCH, Clock
 
@@ -355,7 +355,7 @@ def test_few_rows_are_ranked_like_many(
     found = mem.mem_search("alice", "tea or milk", types_exclude=["pattern"])
     assert len(found) == 10
     for few in (0, rows):
-        monkeypatch.setattr(mem_search, "FEW_ROWS", few)
+        monkeypatch.setattr(equivalent_terms, "FEW_ROWS", few)
         assert mem.mem_search("alice", "tea or milk", types_exclude=["pattern"]) == found
 
 

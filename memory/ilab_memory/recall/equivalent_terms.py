@@ -9,6 +9,10 @@ from typing import NamedTuple
 from ilab_memory.core.store import Matches, Posting, Store, TermStatistics
 from ilab_memory.limits import LARGEST_ID
 
+#: A user with at most this many observations has all of them read in one query. With more, reading only the matching
+#: ones costs less.
+FEW_ROWS = 32
+
 
 class EquivalentTerms(NamedTuple):
     """The reads of one user's index. No row has a term and another form of the same word at one place."""
@@ -23,19 +27,18 @@ class EquivalentTerms(NamedTuple):
         terms: Sequence[str],
         *,
         most_places: int,
-        most_rows: int,
         preview_characters: int,
         now: datetime,
         most_frequency: int = LARGEST_ID,
     ) -> Matches:
-        """See `Store.matches`."""
+        """See `Store.matches`. All rows of a user with few are read."""
         every = self._every(terms)
         statistics, postings, rows = self.store.matches(
             self.user_id,
             every,
             # The forms of a word share the rows that it is in.
             most_places=most_places * len(every) // len(terms),
-            most_rows=most_rows,
+            most_rows=FEW_ROWS,
             preview_characters=preview_characters,
             now=now,
             most_frequency=most_frequency,

@@ -18,7 +18,6 @@ from ilab_memory.recall.analysis import one_at_a_time
 from ilab_memory.recall.coverage import Covered, Frequency
 from ilab_memory.recall.equivalent_terms import EquivalentTerms
 from ilab_memory.recall.meaning import Meaning
-from ilab_memory.recall.mem_search import FEW_ROWS
 from ilab_memory.recall.message_query import MAX_TERMS, Asked
 from ilab_memory.recall.passage import DEEP_CHARACTERS, HEAD_CHARACTERS, Finder
 from ilab_memory.recall.period import said_within
@@ -138,7 +137,6 @@ def _candidates(store: Store, request: Request, asked: Asked, now: datetime) -> 
     statistics, postings, rows = index.matches(
         terms,
         most_places=coverage.MOST_EXACT,
-        most_rows=FEW_ROWS,
         preview_characters=HEAD_CHARACTERS,
         now=now,
         most_frequency=coverage.MOST_EXACT + 1,

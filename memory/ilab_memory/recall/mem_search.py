@@ -25,9 +25,6 @@ STOP_TERMS = frozenset(terms(f"{ENGLISH.function} yes ok okay hi hello hey")).di
 LONGEST_SUBSTRING = 256
 #: Characters of the newest observations that a substring search reads.
 SEARCHED_CHARACTERS = 16 * 1024 * 1024
-#: A user with at most this many observations has all of them read in one query. With more, reading only the matching
-#: ones costs less.
-FEW_ROWS = 32
 # A limit above the number of rows in any store, and valid in every store.
 _MOST_ROWS = 2**31
 
@@ -132,7 +129,6 @@ def _by_terms(store: Store, question: Question, now: datetime) -> _Found:
     statistics, postings, rows = index.matches(
         wanted,
         most_places=ranking.MAX_PLACES,
-        most_rows=FEW_ROWS,
         preview_characters=PREVIEW_CHARACTERS,
         now=now,
     )
