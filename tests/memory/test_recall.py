@@ -1,11 +1,13 @@
 """`mem_recall`: what enters a prompt, on every store. The numbers of cases are those of the list of expectations."""
 
+from itertools import permutations
 from pathlib import Path
 
 import pytest
 
 from batch import cases
 from ilab_memory import Config, ILabMemory, RecallHit
+from ilab_memory.recall.passage import Finder
 from ilab_memory.stores.sqlite import SQLiteStore
 from memory.recall_pairs import FOUND, LIVES, NOTHING
 from memory.support import Clock, recalled, say
@@ -49,6 +51,12 @@ def test_a_passage_far_from_the_beginning_is_found(mem: ILabMemory) -> None:
     say(mem, "Lorem ipsum dolor sit amet. " * 1500 + "The spare key is under the blue flowerpot. " + "Amet sit. " * 900)
     (passage,) = recalled(mem, "Where is my spare key?")
     assert "under the blue flowerpot" in passage
+
+
+def test_the_worth_of_a_passage_does_not_depend_on_the_order_of_its_terms() -> None:
+    shares = {"spare": 0.1, "key": 0.2, "flowerpot": 0.3, "blue": 0.4}
+    worth = Finder(shares, {}).worth
+    assert len({worth(order) for order in permutations(shares)}) == 1
 
 
 def test_a_long_text_without_sentences_is_cut_around_the_terms(mem: ILabMemory) -> None:

@@ -1,5 +1,6 @@
 """The part of a row that answers a message, and what its text tells about the row. Pure."""
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
@@ -85,7 +86,8 @@ class Finder:
 
     def worth(self, found: Iterable[str]) -> float:
         """Return the share of the message that these terms have."""
-        return sum(self._shares[term] for term in found)
+        # The exact sum: that of floats depends on the order, and the order of a set on the process.
+        return math.fsum(self._shares[term] for term in found)
 
     def _terms(self, word: str) -> frozenset[str]:
         if word not in self._known:
