@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from ilab_memory.stores.sqlite import rewrite_wait
-from ilab_memory.stores.sqlite.rewrite_wait import is_being_rewritten
+from ilab_memory.stores.sqlite import group_commit
+from ilab_memory.stores.sqlite.group_commit import is_being_rewritten
 
 
 @contextmanager
@@ -38,5 +38,5 @@ def refusals(monkeypatch: pytest.MonkeyPatch) -> threading.Semaphore:
         asked.release()
         return answer
 
-    monkeypatch.setattr(rewrite_wait, "is_being_rewritten", ask)
+    monkeypatch.setattr(group_commit, "is_being_rewritten", ask)
     return asked

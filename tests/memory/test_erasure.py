@@ -23,9 +23,9 @@ from ilab_memory.stores.sqlite import (
     SQLiteStore,
     erasure,
     erasure_schedule,
+    group_commit,
     page_erasure,
     request_rewrite,
-    rewrite_wait,
 )
 from ilab_memory.stores.sqlite.connections import LOG_BYTES
 from ilab_memory.stores.sqlite.page_file import PageFile
@@ -520,7 +520,7 @@ def test_save_waits_longer_than_the_busy_timeout_while_another_process_rewrites_
 
 
 def test_save_gives_up_on_a_rewrite_that_takes_too_long(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rewrite_wait, "REWRITE_SECONDS", 0.1)
+    monkeypatch.setattr(group_commit, "REWRITE_SECONDS", 0.1)
     with opened(path) as mem, locked(path), pytest.raises(StorageError, match="SQLITE_BUSY"):
         save(mem, "alice", "tea")
 

@@ -13,7 +13,7 @@ from ilab_memory import ILabMemory, Observation, Session, StorageError
 from ilab_memory.import_batches import ImportedSources, batches
 from ilab_memory.limits import IMPORT_ITEMS, MAX_SOURCES, MOST_COMPARED, MOST_WAITING_SOURCES
 from ilab_memory.stores.sqlite import SQLiteStore, edits, erasure
-from ilab_memory.stores.sqlite.transaction import Transaction
+from ilab_memory.stores.sqlite.write_queue import Transaction
 from memory.support import EPOCH, Clock, text
 
 USER = "alice"

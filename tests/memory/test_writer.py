@@ -23,8 +23,7 @@ from ilab_memory.stores.sqlite.blind_index import IndexEntry
 from ilab_memory.stores.sqlite.bulk_insert import Save, insert_all
 from ilab_memory.stores.sqlite.connections import SYNCHRONOUS, Database
 from ilab_memory.stores.sqlite.group_commit import Writer
-from ilab_memory.stores.sqlite.transaction import BulkOperation, Transaction
-from ilab_memory.stores.sqlite.write_queue import BATCH_CHARACTERS, Task, WriteQueue
+from ilab_memory.stores.sqlite.write_queue import BATCH_CHARACTERS, BulkOperation, Task, Transaction, WriteQueue
 from memory.support import EPOCH, Clock, text
 
 Operation = Callable[[Transaction], object]

@@ -13,7 +13,7 @@ from ilab_memory.sessions import is_ahead, is_expired
 from ilab_memory.stores.common.changes import identity
 from ilab_memory.stores.sqlite import fact_saves, saves, statements, work_statements
 from ilab_memory.stores.sqlite.blind_index import IndexEntry
-from ilab_memory.stores.sqlite.transaction import Transaction
+from ilab_memory.stores.sqlite.write_queue import Transaction
 from ilab_memory.timestamps import to_text
 
 _added = itemgetter(*statements.ADDED)

@@ -8,7 +8,7 @@ from ilab_memory.core.work_store import Derived, Finished, Retired
 from ilab_memory.stores.common.work import ids, replaces
 from ilab_memory.stores.sqlite import fact_statements, saves, work_statements
 from ilab_memory.stores.sqlite.blind_index import IndexEntry
-from ilab_memory.stores.sqlite.transaction import Transaction
+from ilab_memory.stores.sqlite.write_queue import Transaction
 from ilab_memory.timestamps import to_text
 
 

@@ -15,7 +15,7 @@ from ilab_memory.recall.analysis import one_at_a_time
 from ilab_memory.stores.common.changes import Stored
 from ilab_memory.stores.sqlite import erasure, fact_statements, saves, statements, work_statements
 from ilab_memory.stores.sqlite.blind_index import IndexEntry
-from ilab_memory.stores.sqlite.transaction import Transaction
+from ilab_memory.stores.sqlite.write_queue import Transaction
 
 #: Returns the index entry of a title and a content.
 Analyze = Callable[[str, str], IndexEntry]

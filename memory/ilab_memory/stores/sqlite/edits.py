@@ -15,7 +15,7 @@ from ilab_memory.stores.common.imports import (
 )
 from ilab_memory.stores.sqlite import deletions, fact_statements, saves, statements
 from ilab_memory.stores.sqlite.blind_index import IndexEntry
-from ilab_memory.stores.sqlite.transaction import Transaction
+from ilab_memory.stores.sqlite.write_queue import Transaction
 from ilab_memory.timestamps import to_text
 
 _edited = itemgetter(*statements.EDITED)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from ilab_memory.stores.sqlite import erasure_statements, reads, statements, vector_statements, work_statements
 from ilab_memory.stores.sqlite.blind_index import IndexEntry
 from ilab_memory.stores.sqlite.saves import row_number
-from ilab_memory.stores.sqlite.transaction import Transaction
+from ilab_memory.stores.sqlite.write_queue import Transaction
 
 #: Rows that are erased in one operation of the writer, and the bytes of text after which it ends before that: what it
 #: takes from the index takes as long as putting it there did, and other saves wait.

@@ -17,8 +17,7 @@ from ilab_memory.stores.sqlite import deletions, erasure, erasure_statements, ex
 from ilab_memory.stores.sqlite.connections import Database, raise_closed, storage_errors
 from ilab_memory.stores.sqlite.group_commit import Writer
 from ilab_memory.stores.sqlite.page_erasure import Rewriter
-from ilab_memory.stores.sqlite.transaction import Transaction
-from ilab_memory.stores.sqlite.write_queue import BATCH_CHARACTERS
+from ilab_memory.stores.sqlite.write_queue import BATCH_CHARACTERS, Transaction
 
 #: A rewrite begins at the earliest this many times its `cost` after the last one: at most a fifth of the time is spent
 #: on rewriting, however often users are forgotten. Of all processes that use the file.

@@ -9,7 +9,7 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from ilab_memory.stores.sqlite import deletions, erasure, fact_statements
-from ilab_memory.stores.sqlite.transaction import Transaction
+from ilab_memory.stores.sqlite.write_queue import Transaction
 from ilab_memory.timestamps import to_text
 
 #: Observations that are erased in one operation of the writer, which ends before that after the bytes of

@@ -7,7 +7,7 @@ from ilab_memory.core.models import SaveResult
 from ilab_memory.core.store import Redacted, Source
 from ilab_memory.stores.sqlite import deletions, fact_statements, saves, statements
 from ilab_memory.stores.sqlite.blind_index import IndexEntry
-from ilab_memory.stores.sqlite.transaction import Transaction
+from ilab_memory.stores.sqlite.write_queue import Transaction
 
 
 class Facts(NamedTuple):

@@ -2,26 +2,37 @@
 
 An operation that fails does not fail the others: the batch is then repeated, with each operation in a savepoint.
 Additions to the full-text index are written once per batch, just before the commit: FTS5 flushes its buffer at each
-savepoint.
+savepoint. A process that rewrites the file is waited for: it holds the write lock for longer than a save does. The
+timeout of locks may be shorter than that, and the disk slow.
 """
 
 import json
+import os
 import sqlite3
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, TypeVar
 
 from ilab_memory.core.errors import StorageError
 from ilab_memory.stores.sqlite import statements
 from ilab_memory.stores.sqlite.connections import SYNCHRONOUS, Database, Identity, storage_errors, translated
 from ilab_memory.stores.sqlite.migrations import check_version, migrate
-from ilab_memory.stores.sqlite.rewrite_wait import RewriteWait
-from ilab_memory.stores.sqlite.transaction import BulkOperation, Transaction
-from ilab_memory.stores.sqlite.write_queue import Task, Touches, WriteQueue
+from ilab_memory.stores.sqlite.write_queue import BulkOperation, Task, Touches, Transaction, WriteQueue
+
+if sys.platform != "win32":
+    import fcntl
+
+#: Added to the name of the file for an empty one, which the process that rewrites locks.
+REWRITE_SUFFIX = "-rewrite"
+#: How long a write waits for another process that rewrites the file.
+REWRITE_SECONDS = 30.0
+_RETRY_SECONDS = 0.02
 
 T = TypeVar("T")
 _Batch = Sequence[Task[Any]]
@@ -246,3 +257,39 @@ class Writer:
 
 def _nothing(_: Transaction) -> None:
     """Do nothing. Its caller waits for the commit."""
+
+
+class RewriteWait:
+    """How long one write waits for a rewrite of *path*. None: it never does."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._until = time.monotonic() + REWRITE_SECONDS
+
+    def goes_on(self, error: sqlite3.OperationalError) -> bool:
+        """Return whether to try again after *error*, a moment later: some process is rewriting the file."""
+        if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or not self._path or not is_being_rewritten(self._path):
+            return False
+        if time.monotonic() > self._until:
+            return False
+        # SQLite has waited already, unless its timeout is very short.
+        time.sleep(_RETRY_SECONDS)
+        return True
+
+
+def is_being_rewritten(path: Path) -> bool:
+    """Tell whether some process is rewriting the file *path* now."""
+    if sys.platform == "win32":
+        return False
+    real = path.resolve()
+    try:
+        descriptor = os.open(real.with_name(real.name + REWRITE_SUFFIX), os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False

@@ -27,13 +27,11 @@ from typing import TypeVar
 from ilab_memory.core.errors import StorageDamaged, StorageError
 from ilab_memory.stores.sqlite import erasure, erasure_statements, schema
 from ilab_memory.stores.sqlite.connections import SYNCHRONOUS, Database, raise_closed
-from ilab_memory.stores.sqlite.group_commit import Writer
+from ilab_memory.stores.sqlite.group_commit import REWRITE_SUFFIX, Writer
 from ilab_memory.stores.sqlite.page_file import PageFile
 from ilab_memory.stores.sqlite.pages import MOST_PAGES, DamagedPageError
-from ilab_memory.stores.sqlite.rewrite_wait import REWRITE_SUFFIX
-from ilab_memory.stores.sqlite.transaction import Transaction
 from ilab_memory.stores.sqlite.wal import pages_in_log
-from ilab_memory.stores.sqlite.write_queue import BATCH_CHARACTERS
+from ilab_memory.stores.sqlite.write_queue import BATCH_CHARACTERS, Transaction
 
 if sys.platform != "win32":
     import fcntl

@@ -16,7 +16,7 @@ from ilab_memory.stores.common.users import new_index_key
 from ilab_memory.stores.sqlite import fact_statements, schema, statements, work_statements
 from ilab_memory.stores.sqlite.blind_index import IndexEntry
 from ilab_memory.stores.sqlite.schema import ID_BLOCKS, NUMBER_BITS
-from ilab_memory.stores.sqlite.transaction import Transaction
+from ilab_memory.stores.sqlite.write_queue import Transaction
 from ilab_memory.timestamps import to_text
 
 Outcome = Literal["created", "updated", "deduped"]

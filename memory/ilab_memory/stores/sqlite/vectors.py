@@ -10,7 +10,7 @@ from ilab_memory.stores.common.vectors import by_block, placed
 from ilab_memory.stores.sqlite import vector_statements
 from ilab_memory.stores.sqlite.connections import Readers, SharedReader
 from ilab_memory.stores.sqlite.group_commit import Writer
-from ilab_memory.stores.sqlite.transaction import Transaction
+from ilab_memory.stores.sqlite.write_queue import Transaction
 
 _EMBEDDING = "embed observations"
 

@@ -14,7 +14,7 @@ from ilab_memory.stores.sqlite import work_statements
 from ilab_memory.stores.sqlite.connections import Readers, SharedReader
 from ilab_memory.stores.sqlite.consolidation_writes import finish
 from ilab_memory.stores.sqlite.group_commit import Writer
-from ilab_memory.stores.sqlite.transaction import Transaction
+from ilab_memory.stores.sqlite.write_queue import Transaction
 from ilab_memory.timestamps import to_text
 
 _CONSOLIDATING = "consolidate"

@@ -1,20 +1,24 @@
-"""The write queue: operations, each with a caller that waits for it, and touches of sessions, which nobody waits for.
+"""The write queue: operations on a transaction that they share, each with a caller that waits for it.
+
+The queue also takes touches of sessions, which nobody waits for.
 
 The writer is woken as rarely as possible: each time, it must reacquire the GIL.
 """
 
+import sqlite3
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from itertools import takewhile
+from itertools import groupby, takewhile
+from operator import itemgetter
 from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 from ilab_memory.forks import Process
 from ilab_memory.stores.sqlite.connections import raise_closed
-from ilab_memory.stores.sqlite.transaction import BulkOperation, Transaction
 
 T = TypeVar("T")
+_Parameters = Sequence[Any]
 
 #: Maximum number of operations in a transaction: it bounds how long the first caller waits for the last.
 MAX_BATCH = 512
@@ -25,6 +29,52 @@ BATCH_CHARACTERS = 65_536
 LONG_CHARACTERS = 16_384
 #: Seconds that a touch waits for an operation with which it is committed.
 TOUCH_SECONDS = 1.0
+
+
+class Transaction:
+    """The statements that an operation may run."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.execute = connection.execute
+        self.executemany = connection.executemany
+        self._connection = connection
+        self._index: list[tuple[str, _Parameters]] = []
+
+    def index(self, statement: str, parameters: _Parameters) -> None:
+        """Run *statement* on the full-text index just before the commit.
+
+        The first of *parameters* is the row. The statements of one row run in the order of these calls.
+        """
+        self._index.append((statement, parameters))
+
+    def isolated(self, operation: "Callable[[Transaction], T]") -> T:
+        """Run *operation*; if it raises, undo what it did and nothing else."""
+        indexed = len(self._index)
+        self.execute("SAVEPOINT operation")
+        try:
+            return operation(self)
+        except BaseException:
+            del self._index[indexed:]
+            # A full disk, for one, has already undone the whole transaction.
+            if self._connection.in_transaction:
+                self.execute("ROLLBACK TO operation")
+            raise
+        finally:
+            if self._connection.in_transaction:
+                self.execute("RELEASE operation")
+
+    def flush_index(self) -> None:
+        """Run the statements that `index` has deferred.
+
+        In ascending order of rows: FTS5 flushes its buffer whenever a row is below the one before.
+        """
+        self._index.sort(key=lambda deferred: int(deferred[1][0]))
+        for statement, deferred in groupby(self._index, key=itemgetter(0)):
+            self.executemany(statement, [parameters for _, parameters in deferred])
+
+
+#: Runs several operations of one kind together. Returns the result of each, in their order.
+BulkOperation: TypeAlias = Callable[[Transaction, Sequence[Any]], Sequence[T]]
 
 
 class Task(Generic[T]):
