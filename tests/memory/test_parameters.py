@@ -13,7 +13,7 @@ from ilab_memory.stores.sqlite import (
     vector_statements,
     work_statements,
 )
-from ilab_memory.stores.sqlite.numbered_parameters import Connection, by_number
+from ilab_memory.stores.sqlite.numbered_parameters import NumberedConnection, by_number
 
 MODULES = (export_statements, fact_statements, statements, vector_statements, work_statements)
 #: Parts of statements begin with an underscore.
@@ -27,7 +27,7 @@ NUMBERED = {
 
 def test_parameters_of_numbered_placeholders_may_be_a_sequence() -> None:
     assert by_number(("a", "b")) == by_number({"1": "a", "2": "b"}) == {"1": "a", "2": "b"}
-    with closing(sqlite3.connect(":memory:", factory=Connection)) as connection:
+    with closing(sqlite3.connect(":memory:", factory=NumberedConnection)) as connection:
         assert connection.execute("SELECT ?2, ?1, ?2", ("a", "b")).fetchone() == ("b", "a", "b")
         assert connection.execute("SELECT ?, ?", ("a", "b")).fetchone() == ("a", "b")
         connection.execute("CREATE TABLE t (a, b)")

@@ -16,19 +16,24 @@ Parameters: TypeAlias = Sequence[Any] | Mapping[str, Any]
 
 #: Names of the placeholders from the first on: without the question mark.
 _NAMES = tuple(str(number) for number in range(1, 100))
-_ARE_NAMES = sys.version_info[:2] == (3, 12)
 
 
-class Connection(sqlite3.Connection):
+class NumberedConnection(sqlite3.Connection):
     """A connection whose statements may have numbered placeholders and sequences of parameters."""
 
     def execute(self, statement: str, parameters: Any = (), /) -> sqlite3.Cursor:
         """See `sqlite3.Connection.execute`."""
-        return super().execute(statement, by_number(parameters) if _ARE_NAMES and "?1" in statement else parameters)
+        return super().execute(statement, by_number(parameters) if "?1" in statement else parameters)
 
     def executemany(self, statement: str, rows: Iterable[Any], /) -> sqlite3.Cursor:
         """See `sqlite3.Connection.executemany`."""
-        return super().executemany(statement, map(by_number, rows) if _ARE_NAMES and "?1" in statement else rows)
+        return super().executemany(statement, map(by_number, rows) if "?1" in statement else rows)
+
+
+if sys.version_info[:2] == (3, 12):
+    Connection: TypeAlias = NumberedConnection
+else:
+    Connection: TypeAlias = sqlite3.Connection
 
 
 def by_number(parameters: Parameters) -> Mapping[str, Any]:
