@@ -72,8 +72,8 @@ def copy(source: str, target: str, *, replace: bool, progress: Progress) -> Copi
     if not target.startswith(("postgresql://", "postgres://")):
         raise ValueError("the target must start with postgresql://")
     with SnapshotReader(source) as file, PostgresStore(target) as store:
-        written = _write(file, store, _Counter("copying", file.totals().observations, progress), replace=replace)
-        return _compare(file, store, _Counter("comparing", file.totals().observations, progress), written)
+        written = _write(file, store, _Counter("copying", file.count_observations(), progress), replace=replace)
+        return _compare(file, store, _Counter("comparing", file.count_observations(), progress), written)
 
 
 class _Counter:

@@ -17,9 +17,8 @@ from urllib.parse import quote
 
 from ilab_memory.core.errors import StorageError
 from ilab_memory.stores.sqlite.check import Checked, check
-from ilab_memory.stores.sqlite.connections import storage_errors
+from ilab_memory.stores.sqlite.connections import reading, storage_errors
 from ilab_memory.stores.sqlite.migrations import check_version
-from ilab_memory.stores.sqlite.shm_space import space_for_index
 
 if sys.platform != "win32":
     import fcntl
@@ -109,13 +108,12 @@ def _copied(source: Path, target: Path, doing: str) -> Iterator[tuple[Path, Chec
 
 def _copy(source: Path, partial: Path) -> None:
     with (
-        space_for_index(source),
-        closing(sqlite3.connect(f"file://{quote(str(source))}?mode=ro", uri=True, timeout=5.0)) as reading,
+        reading(source) as original,
         closing(sqlite3.connect(f"file://{quote(str(partial))}?mode=rw", uri=True, isolation_level=None)) as writing,
     ):
-        check_version(reading)
+        check_version(original)
         # All pages in one step: others go on, in the write-ahead log, and the copy never starts again.
-        reading.backup(writing)
+        original.backup(writing)
         # Otherwise the copy would need a log of its own to be opened, also on a medium that cannot be written.
         writing.execute("PRAGMA journal_mode = DELETE")
     with partial.open("rb") as copied:

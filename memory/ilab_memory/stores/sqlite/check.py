@@ -8,18 +8,16 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import quote
 
 from ilab_memory.core.errors import StorageError
 from ilab_memory.core.vector_store import BLOCK
 from ilab_memory.limits import LONG_CHARACTERS, PREVIEW_CHARACTERS
 from ilab_memory.stores.sqlite import schema
-from ilab_memory.stores.sqlite.connections import DAMAGED, storage_errors
+from ilab_memory.stores.sqlite.connections import DAMAGED, reading, storage_errors
 from ilab_memory.stores.sqlite.migrations import check_version
-from ilab_memory.stores.sqlite.shm_space import space_for_index
 
 #: Maximum number of faults of one kind that are listed.
 MOST_LISTED = 20
@@ -124,7 +122,7 @@ def quick(connection: sqlite3.Connection) -> list[str]:
     return _pages(connection, "quick_check")
 
 
-def check(path: str | Path, *, busy_timeout_seconds: float = 5.0) -> Checked:
+def check(path: str | Path) -> Checked:
     """Return what is damaged in the file *path*.
 
     Raises:
@@ -138,33 +136,28 @@ def check(path: str | Path, *, busy_timeout_seconds: float = 5.0) -> Checked:
             return Checked(["the file is empty, but has a write-ahead log: it was lost"], [])
         raise StorageError(f"could not {_CHECKING}: it is empty")
     try:
-        with storage_errors(_CHECKING, file), space_for_index(file):
-            return _check(file, busy_timeout_seconds)
+        with storage_errors(_CHECKING, file), reading(file) as connection:
+            return _check(connection)
     except StorageError as error:
         if isinstance(error.__cause__, sqlite3.Error) and error.__cause__.sqlite_errorname.startswith(DAMAGED):
             return Checked([error.__cause__.sqlite_errorname], [])
         raise
 
 
-def _check(file: Path, busy_timeout_seconds: float) -> Checked:
-    with closing(
-        sqlite3.connect(
-            f"file://{quote(str(file))}?mode=ro", uri=True, timeout=busy_timeout_seconds, isolation_level=None
-        )
-    ) as connection:
-        # Nothing that is sorted on disk is a text.
-        connection.execute("PRAGMA temp_store = FILE")
-        connection.create_function("sha256", 1, _sha256, deterministic=True)
-        connection.create_function("places", 2, _places, deterministic=True)
-        connection.execute("BEGIN")
-        version = check_version(connection)
-        damage = _pages(connection, "integrity_check")
-        if version != schema.VERSION:
-            return Checked(damage, [f"schema version {version}: the rows were not checked, only the pages"])
-        damage += _rows(connection)
-        (pending,) = connection.execute("SELECT count(*) FROM erasures").fetchone()
-        erasures = [f"erasures that are not finished: {pending}"] if pending else []
-        return Checked(damage, [*erasures, *_embedders(connection)])
+def _check(connection: sqlite3.Connection) -> Checked:
+    # Nothing that is sorted on disk is a text.
+    connection.execute("PRAGMA temp_store = FILE")
+    connection.create_function("sha256", 1, _sha256, deterministic=True)
+    connection.create_function("places", 2, _places, deterministic=True)
+    connection.execute("BEGIN")
+    version = check_version(connection)
+    damage = _pages(connection, "integrity_check")
+    if version != schema.VERSION:
+        return Checked(damage, [f"schema version {version}: the rows were not checked, only the pages"])
+    damage += _rows(connection)
+    (pending,) = connection.execute("SELECT count(*) FROM erasures").fetchone()
+    erasures = [f"erasures that are not finished: {pending}"] if pending else []
+    return Checked(damage, [*erasures, *_embedders(connection)])
 
 
 def _embedders(connection: sqlite3.Connection) -> Iterator[str]:

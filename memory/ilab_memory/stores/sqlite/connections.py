@@ -5,8 +5,8 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Collection, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 from typing import TypeAlias
 from urllib.parse import quote
@@ -16,7 +16,7 @@ from ilab_memory.forks import Process
 from ilab_memory.stores.sqlite.migrations import check_version
 from ilab_memory.stores.sqlite.numbered_parameters import Connection
 from ilab_memory.stores.sqlite.page_file import PageFile, PageFiles
-from ilab_memory.stores.sqlite.shm_space import SharedIndex
+from ilab_memory.stores.sqlite.shm_space import SharedIndex, space_for_index
 from ilab_memory.time_limit import Visit, current_visit
 
 MEMORY = ":memory:"
@@ -116,6 +116,21 @@ def storage_errors(doing: str, path: Path | None = None) -> Iterator[None]:
         raise translated(error, doing, path) from error
 
 
+@contextmanager
+def reading(file: Path) -> Iterator[sqlite3.Connection]:
+    """Lend a connection that reads *file*, which other processes may use, and never writes to it.
+
+    Raises:
+        sqlite3.Error, OSError: it cannot be opened.
+    """
+    uri = f"file://{quote(str(file))}?mode=ro"
+    with (
+        space_for_index(file),
+        closing(sqlite3.connect(uri, uri=True, timeout=5.0, isolation_level=None)) as connection,
+    ):
+        yield connection
+
+
 class Database:
     """One database, in a file or in memory: opens connections, and notices when another file has replaced it."""
 
@@ -126,7 +141,7 @@ class Database:
         # Never create: a file that has been removed must not come back empty.
         # With an empty authority: otherwise "//tmp/x" would be read as an authority and a path.
         self._uri = "file::memory:" if self.is_memory else f"file://{quote(self._path)}?mode=rw"
-        self._busy_timeout_seconds = busy_timeout_seconds
+        self.busy_timeout_seconds = busy_timeout_seconds
         # The file that was opened last, and its write-ahead log.
         self._opened: tuple[Identity, Collection[Identity]] | None = None
         if not self.is_memory:
@@ -136,7 +151,7 @@ class Database:
                 self._create_file()
         #: The file. Not for a database in memory.
         self.path = Path(self._path)
-        self._index = None if self.is_memory else SharedIndex(self.path)
+        self._index = None if self.is_memory else SharedIndex.of(self.path)
         self._page_files = PageFiles(self.path)
 
     def size(self) -> int:
@@ -167,7 +182,7 @@ class Database:
         connection = sqlite3.connect(
             self._uri,
             uri=True,
-            timeout=self._busy_timeout_seconds,
+            timeout=self.busy_timeout_seconds,
             isolation_level=None,
             check_same_thread=False,
             factory=Connection,
@@ -191,7 +206,7 @@ class Database:
 
         On a new file, SQLite ignores its timeout: it never waits for a lock to turn a read into a write.
         """
-        deadline = time.monotonic() + self._busy_timeout_seconds
+        deadline = time.monotonic() + self.busy_timeout_seconds
         while True:
             try:
                 connection.execute("PRAGMA journal_mode = WAL")
@@ -370,12 +385,3 @@ class SharedReader:
 def raise_closed() -> None:
     """Raise what every call after close raises."""
     raise RuntimeError("the memory is closed")
-
-
-def on_close(*steps: Callable[[], None]) -> None:
-    """Run every one of *steps*, also after one of them has failed; raise the first failure."""
-    if steps:
-        try:
-            steps[0]()
-        finally:
-            on_close(*steps[1:])

@@ -7,18 +7,18 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from functools import partial
-from typing import Protocol
+from typing import TypeVar
 
 from ilab_memory.core.errors import StorageError
 from ilab_memory.limits import LARGEST_ID
 from ilab_memory.stores.sqlite import deletions, erasure, erasure_statements, expiry
-from ilab_memory.stores.sqlite.connections import Database, raise_closed, storage_errors
+from ilab_memory.stores.sqlite.connections import Database, Readers, SharedReader, raise_closed, storage_errors
 from ilab_memory.stores.sqlite.group_commit import Writer
 from ilab_memory.stores.sqlite.page_erasure import Rewriter
 from ilab_memory.stores.sqlite.write_queue import BATCH_CHARACTERS, Transaction
 
+T = TypeVar("T")
 #: A rewrite begins at the earliest this many times its `cost` after the last one: at most a fifth of the time is spent
 #: on rewriting, however often users are forgotten. Of all processes that use the file.
 REST = 4.0
@@ -32,29 +32,15 @@ _DELETING = "delete the observation"
 _EXPIRING = "erase what has expired"
 
 
-class Reading(Protocol):
-    """Lends connections for reading."""
-
-    def connection(self, doing: str) -> AbstractContextManager[sqlite3.Connection]:
-        """See `Readers.connection`."""
-
-
 class Forgetting:
     """Erases users, from any thread. Calls share their work: one run finishes every erasure recorded when it begins."""
 
-    def __init__(
-        self,
-        database: Database,
-        writer: Writer,
-        readers: Reading,
-        rewriter: Callable[[threading.Event], Rewriter],
-    ) -> None:
+    def __init__(self, database: Database, writer: Writer, readers: Readers | SharedReader) -> None:
         self._database = database
-        self._is_memory = database.is_memory
         self._writer = writer
         self._readers = readers
         self._closed = threading.Event()
-        self._rewriter = rewriter(self._closed)
+        self._rewriter = Rewriter(database, writer, self._closed)
         # Guards what follows, and tells of its changes.
         self._changed = threading.Condition()
         self._led = False
@@ -66,9 +52,8 @@ class Forgetting:
 
     def forget(self, user_id: str) -> int:
         """Erase the user; return how many observations that were. See `Store.forget`."""
-        with self._readers.connection(_FORGETTING) as connection:
-            if not erasure.is_known(connection, user_id):
-                return 0
+        if not self._read(_FORGETTING, partial(erasure.is_known, user_id=user_id)):
+            return 0
         observations = self._writer.run(_FORGETTING, partial(erasure.mark_deleted, user_id=user_id))
         self._finish()
         return observations
@@ -78,18 +63,17 @@ class Forgetting:
         deleted: list[int] = []
         for each in observation_ids:
             deleted += self._delete(user_id, each)
-        if not deleted:
-            with self._readers.connection(_DELETING) as connection:
-                if not erasure.is_pending(connection, user_id):
-                    return []
+        if not deleted and not self._read(_DELETING, partial(erasure.is_pending, user_id=user_id)):
+            return []
         # Also if they are gone: an earlier call may have failed to finish.
         self._finish()
         return deleted
 
     def _delete(self, user_id: str, observation_id: int) -> list[int]:
         """Delete one observation; its bytes stay in the file."""
-        with self._readers.connection(_DELETING) as connection:
-            old = deletions.going(connection, user_id, observation_id) if observation_id <= LARGEST_ID else []
+        if observation_id > LARGEST_ID:
+            return []
+        old = self._read(_DELETING, partial(deletions.going, user_id=user_id, observation_id=observation_id))
         if not old:
             return []
         # In this thread, to keep work off the writer.
@@ -99,12 +83,10 @@ class Forgetting:
 
     def expire(self, wanted: expiry.Expiry, limit: int) -> int:
         """Erase what has expired or is old; return how many observations that were. See `Store.expire`."""
-        with self._readers.connection(_EXPIRING) as connection:
-            waiting = expiry.expired(connection, wanted, limit)
+        waiting = self._read(_EXPIRING, partial(expiry.expired, wanted=wanted, limit=limit))
         erased = 0
         while waiting:
-            with self._readers.connection(_EXPIRING) as connection:
-                page = expiry.page(connection, waiting)
+            page = self._read(_EXPIRING, partial(expiry.page, rows=waiting))
             rows, waiting = waiting[: len(page)], waiting[len(page) :]
             # In this thread, to keep work off the writer.
             present = [old for old in page if old is not None]
@@ -125,8 +107,7 @@ class Forgetting:
 
     def pending(self) -> int:
         """Return how many erasures are not finished."""
-        with self._readers.connection(_FORGETTING) as connection:
-            return erasure.count(connection)
+        return self._read(_FORGETTING, erasure.count)
 
     def close(self) -> None:
         """Interrupt a rewrite, and every call that waits for one. Their unfinished erasures stay recorded."""
@@ -193,7 +174,7 @@ class Forgetting:
 
     def _remaining_rest(self) -> float:
         """Return in how many seconds a rewrite may begin; 0 if none is needed."""
-        if self._is_memory:
+        if self._database.is_memory:
             return 0.0
         with self._readers.connection(_FORGETTING) as connection:
             if not erasure.count(connection):
@@ -204,10 +185,10 @@ class Forgetting:
         return max(0.0, rest, self._earliest - time.monotonic())
 
     def _run(self) -> None:
-        for user in self._tombstones():
+        for user in self._read(_FORGETTING, erasure.tombstones):
             while self._writer.run(_FORGETTING, partial(erasure.erase_vectors, user=user)):
                 self._check_open()
-            while rows := self._next_rows(user):
+            while rows := self._read(_FORGETTING, partial(erasure.next_rows, user=user)):
                 self._check_open()
                 erase = partial(erasure.erase_rows, user=user, rows=rows)
                 # Alone: a page of rows takes about as long as a transaction may. The record of the erasure is synced.
@@ -215,13 +196,12 @@ class Forgetting:
             while self._writer.run(_FORGETTING, partial(erasure.erase_sessions, user=user), synced=False):
                 self._check_open()
             self._writer.run(_FORGETTING, partial(erasure.erase_user, user=user))
-        if self._is_memory:
+        if self._database.is_memory:
             self._writer.run(_FORGETTING, lambda transaction: transaction.execute(erasure_statements.END_ERASED))
             return
         with storage_errors(_FORGETTING, self._database.path), self._rewriter.alone():
             self._rewriter.merge_index()
-            with self._readers.connection(_FORGETTING) as connection:
-                erasures = erasure.erased(connection)
+            erasures = self._read(_FORGETTING, erasure.erased)
             # Otherwise another process has done it.
             if erasures:
                 # First, because SQLite moves all of the log into the file again after a crash.
@@ -241,13 +221,9 @@ class Forgetting:
             self._earliest = time.monotonic() + REST * counted
         return counted
 
-    def _tombstones(self) -> list[erasure.Tombstone]:
-        with self._readers.connection(_FORGETTING) as connection:
-            return erasure.tombstones(connection)
-
-    def _next_rows(self, user: erasure.Tombstone) -> list[erasure.ErasedRow]:
-        with self._readers.connection(_FORGETTING) as connection:
-            return erasure.next_rows(connection, user)
+    def _read(self, doing: str, ask: Callable[[sqlite3.Connection], T]) -> T:
+        with self._readers.connection(doing) as connection:
+            return ask(connection)
 
 
 def cost(seconds: float, held_seconds: float) -> float:

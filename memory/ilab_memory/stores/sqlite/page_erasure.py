@@ -57,13 +57,10 @@ _FORGETTING = "forget the user"
 class Rewriter:
     """Rewrites one file. Only one thread at a time may call it."""
 
-    def __init__(
-        self, database: Database, writer: Writer, closed: threading.Event, *, busy_timeout_seconds: float
-    ) -> None:
+    def __init__(self, database: Database, writer: Writer, closed: threading.Event) -> None:
         self._database = database
         self._writer = writer
         self._closed = closed
-        self._busy_timeout_seconds = busy_timeout_seconds
         self.rewrites = 0
         """How many have been done."""
         self.held_seconds = 0.0
@@ -153,7 +150,7 @@ class Rewriter:
         It waits for them as long as it is told, while saves wait. Raises StorageError if they do not end for as long as
         a lock is waited for.
         """
-        deadline = time.monotonic() + self._busy_timeout_seconds
+        deadline = time.monotonic() + self._database.busy_timeout_seconds
         patience, attempts = PATIENCE_SECONDS, 0
         while True:
             began = time.monotonic()
@@ -166,7 +163,7 @@ class Rewriter:
                     "could not finish forgetting: a reader holds the erased pages in the write-ahead log; call again"
                 )
             rest = max(_REST * (time.monotonic() - began), _REST_SECONDS)
-            self._closed.wait(min(rest, max(self._busy_timeout_seconds / _LEAST_ATTEMPTS, _LOOK_SECONDS)))
+            self._closed.wait(min(rest, max(self._database.busy_timeout_seconds / _LEAST_ATTEMPTS, _LOOK_SECONDS)))
             check_open(self._closed)
             patience = min(2 * patience, MOST_PATIENCE_SECONDS)
 

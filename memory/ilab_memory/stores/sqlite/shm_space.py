@@ -15,7 +15,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 from ilab_memory.forks import kept_over_forks
 
@@ -48,23 +48,26 @@ _lock: Final = kept_over_forks(threading.Lock())
 class SharedIndex:
     """The `-shm` of the database file *path*, with its space."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, needs_reserve: bool) -> None:
         # SQLite follows links.
         self._path = Path(f"{path.resolve()}-shm")
         self._database = path
         self._kept: tuple[int, int] | None = None
+        self._needs_reserve = needs_reserve
+
+    @classmethod
+    def of(cls, path: Path) -> Self | None:
+        """Return that of the database file *path*, None where SQLite gives the file its space itself."""
         kind, block_bytes = _file_system(path.parent)
-        self._needs_reserve = kind in _COPY_ON_WRITE
-        self.is_needed = self._needs_reserve or 0 < block_bytes < _PAGE_BYTES
+        needs_reserve = kind in _COPY_ON_WRITE
+        return cls(path, needs_reserve=needs_reserve) if needs_reserve or 0 < block_bytes < _PAGE_BYTES else None
 
     def prepare(self) -> None:
-        """Give the file its space, before SQLite opens it. Do nothing if that is done or not needed.
+        """Give the file its space, before SQLite opens it. Do nothing if that is done.
 
         Raises:
             OSError: there is not enough space.
         """
-        if not self.is_needed:
-            return
         self.check_reserve()
         with _lock:
             try:
@@ -147,7 +150,10 @@ def space_for_index(path: Path) -> Iterator[None]:
     Raises:
         OSError: there is not enough space.
     """
-    index = SharedIndex(path)
+    index = SharedIndex.of(path)
+    if index is None:
+        yield
+        return
     index.prepare()
     try:
         yield

@@ -5,8 +5,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Final, NamedTuple, Self
+from typing import Final, Self
 from urllib.parse import quote
 
 from ilab_memory.core.errors import StorageError
@@ -21,7 +20,7 @@ from ilab_memory.stores.sqlite.statements import OBSERVATION_COLUMNS, SESSION_CO
 _PAGE: Final = 1000
 _DOING: Final = "read the file"
 
-_TOTALS = "SELECT count(*), coalesce(sum(observations), 0) FROM users WHERE user_id IS NOT NULL"
+_COUNT_OBSERVATIONS = "SELECT coalesce(sum(observations), 0) FROM users WHERE user_id IS NOT NULL"
 _USERS = "SELECT key, user_id FROM users WHERE key > ? AND user_id IS NOT NULL ORDER BY key LIMIT ?"
 _USER = """
     SELECT u.key, u.last_number, coalesce((SELECT max(o.id) FROM observations o WHERE o.user = u.key), 0)
@@ -34,17 +33,10 @@ _OBSERVATIONS = f"""
 """
 
 
-class Totals(NamedTuple):
-    """How much a file holds."""
-
-    users: int
-    observations: int
-
-
 class SnapshotReader:
     """A file of `SQLiteStore`. Nothing is ever written into it."""
 
-    def __init__(self, path: str | Path, *, busy_timeout_seconds: float = 5.0) -> None:
+    def __init__(self, path: str | Path) -> None:
         """Open *path* for reading.
 
         Raises:
@@ -54,19 +46,18 @@ class SnapshotReader:
         if not file.is_file():
             raise StorageError("could not open the file: it does not exist")
         with storage_errors("open the file"):
-            self._connection = sqlite3.connect(
-                f"file://{quote(str(file))}?mode=ro", uri=True, timeout=busy_timeout_seconds, isolation_level=None
-            )
+            uri = f"file://{quote(str(file))}?mode=ro"
+            self._connection = sqlite3.connect(uri, uri=True, timeout=5.0, isolation_level=None)
             try:
                 _check_newest(self._connection)
             except BaseException:
                 self._connection.close()
                 raise
 
-    def totals(self) -> Totals:
-        """Return how much the file holds now."""
+    def count_observations(self) -> int:
+        """Return how many observations the file holds now."""
         with storage_errors(_DOING):
-            return Totals._make(self._connection.execute(_TOTALS).fetchone())
+            return int(self._connection.execute(_COUNT_OBSERVATIONS).fetchone()[0])
 
     def users(self) -> Iterator[str]:
         """Yield each user. A user who is new while this runs comes last."""
@@ -85,17 +76,11 @@ class SnapshotReader:
             finally:
                 self._connection.execute("ROLLBACK")
 
-    def close(self) -> None:
-        """Close the file."""
-        self._connection.close()
-
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
 
     def _page(self, after: int) -> list[tuple[int, str]]:
         with storage_errors(_DOING):

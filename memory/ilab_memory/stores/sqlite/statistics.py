@@ -1,32 +1,30 @@
 """How much is in a file: counts and sizes, without any text or id of a user."""
 
-import sqlite3
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-from urllib.parse import quote
 
 from ilab_memory.core.config import FACT_TYPES
 from ilab_memory.core.errors import StorageError
 from ilab_memory.stores.sqlite import schema
-from ilab_memory.stores.sqlite.connections import storage_errors
+from ilab_memory.stores.sqlite.connections import reading, storage_errors
 from ilab_memory.stores.sqlite.migrations import check_version
-from ilab_memory.stores.sqlite.shm_space import space_for_index
 
 _DOING: Final = "read the file"
 
+# Named as in `Statistics`.
 _COUNTS: Final = """
     SELECT
-        (SELECT count(*) FROM users WHERE user_id IS NOT NULL),
-        (SELECT count(*) FROM sessions s JOIN users u ON u.key = s.user WHERE u.user_id IS NOT NULL),
-        (SELECT coalesce(sum(observations), 0) FROM users WHERE user_id IS NOT NULL),
-        (SELECT coalesce(max(observations), 0) FROM users WHERE user_id IS NOT NULL),
-        (SELECT count(*) FROM erasures),
-        (SELECT count(*) FROM work WHERE pending > 0),
-        (SELECT count(*) FROM work WHERE is_dead),
-        (SELECT min(created_at) FROM observations),
-        (SELECT max(updated_at) FROM observations)
+        (SELECT freelist_count * page_size FROM pragma_freelist_count, pragma_page_size) AS free_bytes,
+        (SELECT count(*) FROM users WHERE user_id IS NOT NULL) AS users,
+        (SELECT count(*) FROM sessions s JOIN users u ON u.key = s.user WHERE u.user_id IS NOT NULL) AS sessions,
+        (SELECT coalesce(sum(observations), 0) FROM users WHERE user_id IS NOT NULL) AS observations,
+        (SELECT coalesce(max(observations), 0) FROM users WHERE user_id IS NOT NULL) AS largest_user_observations,
+        (SELECT count(*) FROM erasures) AS pending_erasures,
+        (SELECT count(*) FROM work WHERE pending > 0) AS users_to_consolidate,
+        (SELECT count(*) FROM work WHERE is_dead) AS users_given_up,
+        (SELECT min(created_at) FROM observations) AS oldest_time,
+        (SELECT max(updated_at) FROM observations) AS newest_time
 """
 _TYPES: Final = """
     SELECT type, count(*), sum(length(CAST(title AS BLOB)) + length(CAST(content AS BLOB))), min(created_at),
@@ -77,7 +75,7 @@ class Statistics:
     """Most frequent first."""
 
 
-def statistics(path: str | Path, *, busy_timeout_seconds: float = 5.0) -> Statistics:
+def statistics(path: str | Path) -> Statistics:
     """Return the statistics of the file *path*, which may be in use.
 
     Raises:
@@ -86,42 +84,23 @@ def statistics(path: str | Path, *, busy_timeout_seconds: float = 5.0) -> Statis
     file = Path(path).expanduser().absolute()
     if not file.is_file():
         raise StorageError(f"could not {_DOING}: it does not exist")
-    with (
-        storage_errors(_DOING, file),
-        space_for_index(file),
-        closing(
-            sqlite3.connect(
-                f"file://{quote(str(file))}?mode=ro", uri=True, timeout=busy_timeout_seconds, isolation_level=None
-            )
-        ) as connection,
-    ):
+    with storage_errors(_DOING, file), reading(file) as connection:
         connection.execute("BEGIN")
         version = check_version(connection)
         if version != schema.VERSION:
             raise StorageError(f"could not {_DOING}: its schema version {version} is not {schema.VERSION}")
-        counts = connection.execute(_COUNTS).fetchone()
-        (page_size,) = connection.execute("PRAGMA page_size").fetchone()
-        (free_pages,) = connection.execute("PRAGMA freelist_count").fetchone()
-        log = Path(f"{file}-wal")
-        users, sessions, observations, largest, erasures, pending, dead, oldest, newest = counts
+        counts = connection.execute(_COUNTS)
+        counted = dict(zip([name for name, *_ in counts.description], counts.fetchone(), strict=True))
         types = {
             kind: TypeStatistics(observations=count, text_bytes=size, oldest_time=first, newest_time=last)
             for kind, count, size, first, last in connection.execute(_TYPES)
         }
+        log = Path(f"{file}-wal")
         return Statistics(
             schema_version=version,
             file_bytes=file.stat().st_size,
             log_bytes=log.stat().st_size if log.exists() else 0,
-            free_bytes=page_size * free_pages,
-            users=users,
-            sessions=sessions,
-            observations=observations,
-            largest_user_observations=largest,
-            pending_erasures=erasures,
-            users_to_consolidate=pending,
-            users_given_up=dead,
-            oldest_time=oldest,
-            newest_time=newest,
+            **counted,
             facts=sum(each.observations for kind, each in types.items() if kind in FACT_TYPES),
             text_bytes=sum(each.text_bytes for each in types.values()),
             observations_by_type={kind: each.observations for kind, each in types.items()},

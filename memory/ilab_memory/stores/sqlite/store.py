@@ -3,6 +3,7 @@
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal
@@ -22,10 +23,9 @@ from ilab_memory.stores.sqlite import check, deletions, edits, expiry, exports, 
 from ilab_memory.stores.sqlite import fact_saves as fact_store
 from ilab_memory.stores.sqlite.blind_index import IndexEntry, KeyCache
 from ilab_memory.stores.sqlite.bulk_insert import Save, insert_all
-from ilab_memory.stores.sqlite.connections import SYNCHRONOUS, Database, Readers, SharedReader, on_close, raise_closed
+from ilab_memory.stores.sqlite.connections import SYNCHRONOUS, Database, Readers, SharedReader, raise_closed
 from ilab_memory.stores.sqlite.erasure_schedule import Forgetting
 from ilab_memory.stores.sqlite.group_commit import Writer
-from ilab_memory.stores.sqlite.page_erasure import Rewriter
 from ilab_memory.stores.sqlite.reads import SQLiteReads, user_key
 from ilab_memory.stores.sqlite.vectors import SQLiteVectors
 from ilab_memory.stores.sqlite.work import SQLiteWork
@@ -72,12 +72,7 @@ class SQLiteStore(SQLiteReads, SQLiteWork, SQLiteVectors):
             self._readers = SharedReader(self._writer.connection, lock)
         else:
             self._readers = Readers(database)
-        self._forgetting = Forgetting(
-            database,
-            self._writer,
-            self._readers,
-            lambda closed: Rewriter(database, self._writer, closed, busy_timeout_seconds=busy_timeout_seconds),
-        )
+        self._forgetting = Forgetting(database, self._writer, self._readers)
 
     def touch_session(self, user_id: str, session_id: str, *, now: datetime) -> None:
         self._writer.touch("open a session", user_id, session_id, to_text(now))
@@ -235,4 +230,7 @@ class SQLiteStore(SQLiteReads, SQLiteWork, SQLiteVectors):
             # The threads and connections are the parent's.
             return
         self._closed.set()
-        on_close(self._forgetting.close, self._writer.close, self._readers.close, self._database.close)
+        with ExitStack() as steps:
+            # From the last one to the first, also after one of them has failed.
+            for step in (self._database.close, self._readers.close, self._writer.close, self._forgetting.close):
+                steps.callback(step)
