@@ -12,7 +12,7 @@ from batch import cases
 from ilab_memory import ILabMemory
 from ilab_memory.limits import MOST_COMPARED
 from ilab_memory.stores.sqlite import (
-    erasure_statements,
+    erasure,
     export_statements,
     fact_statements,
     search_statements,
@@ -22,7 +22,7 @@ from ilab_memory.stores.sqlite import (
 
 ALL = (
     vars(statements)
-    | vars(erasure_statements)
+    | vars(erasure)
     | vars(export_statements)
     | vars(fact_statements)
     | vars(search_statements)
@@ -36,7 +36,7 @@ NAMED = {
 }
 #: Not about rows of users: they add a row, or touch the index, the WAL or the few erasures that are not finished.
 NO_LOOKUP = {
-    "IMPORT_SESSION", "IMPORT_OBSERVATION", "ADD_SOURCE",
+    "ADD_SOURCE",
     "SET_STATE", "PUT_BLOCK",
     "NEW_USER", "NEW_SESSION", "NEW_OBSERVATION", "ADD_OBSERVATION", "ADD_TO_INDEX", "TAKE_FROM_INDEX", "EMPTY_WAL",
     "HAS_ERASURES", "ERASURES", "COUNT_ERASURES", "TOMBSTONES", "ADD_ERASURE", "ROWS_ERASED", "END_ERASED",

@@ -19,7 +19,7 @@ from ilab_memory.core.models import SaveResult, Session
 from ilab_memory.core.store import Redacted
 from ilab_memory.recall import analysis, message_query
 from ilab_memory.stores.sqlite import SQLiteStore, blind_index, erasure, saves, write_queue
-from ilab_memory.stores.sqlite.blind_index import IndexEntry
+from ilab_memory.stores.sqlite.blind_index import IndexEntry, UserKey
 from ilab_memory.stores.sqlite.bulk_insert import Save, insert_all
 from ilab_memory.stores.sqlite.connections import SYNCHRONOUS, Database
 from ilab_memory.stores.sqlite.group_commit import Writer
@@ -347,7 +347,7 @@ def test_a_row_erased_by_two_calls_is_removed_from_the_index_once(writer: Writer
         (user,) = transaction.execute("SELECT key, index_key FROM users").fetchall()
         waiting = [len(transaction._index)]
         for _ in range(2):
-            erasure.erase_rows(transaction, erasure.Tombstone(*user), [erasure.ErasedRow(1, indexed.tokens(*user))])
+            erasure.erase_rows(transaction, UserKey(*user), [erasure.ErasedRow(1, indexed.tokens(*user))])
             waiting.append(len(transaction._index))
         return waiting
 

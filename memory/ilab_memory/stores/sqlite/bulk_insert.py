@@ -1,22 +1,19 @@
-"""Bulk insert: a few statements for all saves of a batch instead of a few for each."""
+"""A save with its facts, and bulk insert: a few statements for all saves of a batch instead of a few for each."""
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from operator import itemgetter
 from typing import NamedTuple
 
 from ilab_memory.core.models import SaveResult
 from ilab_memory.core.store import Redacted
 from ilab_memory.sessions import is_ahead, is_expired
 from ilab_memory.stores.common.changes import identity
-from ilab_memory.stores.sqlite import fact_saves, saves, statements, work_statements
+from ilab_memory.stores.sqlite import deletions, fact_statements, saves, statements, work_statements
 from ilab_memory.stores.sqlite.blind_index import IndexEntry
 from ilab_memory.stores.sqlite.write_queue import Transaction
 from ilab_memory.timestamps import to_text
-
-_added = itemgetter(*statements.ADDED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +34,24 @@ class Save:
         )
         if not self.redacted.facts and saved.outcome != "updated":
             return saved
-        of_save = fact_saves.Facts(self.redacted.user_id, self.redacted.facts, self.facts)
-        return fact_saves.settle(transaction, user, saved, of_save, to_text(self.now))
+        return self._with_facts(transaction, user, saved)
+
+    def _with_facts(self, transaction: Transaction, user: saves.UserNow, saved: SaveResult) -> SaveResult:
+        """Save the facts of the observation that was *saved*, see `Store.save`; return its result with theirs."""
+        derived = {} if saved.outcome == "created" else deletions.derived(transaction, user.key, saved.id)
+        results = []
+        for fact, entry in zip(self.redacted.facts, self.facts, strict=True):
+            if saved.outcome == "deduped" and (known := _id(transaction, user, fact)) in derived:
+                results.append(saves.result(known, "deduped", user, fact))
+                continue
+            row = saves.row(user, fact, entry, to_text(self.now))
+            fact_id, outcome = saves.save_keyed(transaction, user, fact, row, entry)
+            transaction.execute(fact_statements.ADD_SOURCE, (user.key, fact_id, saved.id))
+            results.append(saves.result(fact_id, outcome, user, fact))
+        if saved.outcome == "updated":
+            kept = {result.id for result in results}
+            deletions.unlink(transaction, self.redacted.user_id, user.key, saved.id, kept=kept, analyzed=IndexEntry)
+        return saved.model_copy(update={"facts": tuple(results)}) if results else saved
 
 
 class _Ready(NamedTuple):
@@ -59,16 +72,13 @@ def insert_all(transaction: Transaction, batch: Sequence[Save]) -> Sequence[Save
     for place, user, first_id, last_number in _different(_ready(transaction, batch), batch):
         save = batch[place]
         number = numbers[user.key] = numbers.get(user.key, last_number) + 1
-        row = {
-            **saves.row(user, save.redacted, save.indexed, to_text(save.now)),
-            "id": first_id + number,
-            "number": number,
-        }
-        rows.append(_added(row))
+        observation_id, now = first_id + number, to_text(save.now)
+        row = saves.row(user, save.redacted, save.indexed, now)
+        rows.append((*saves.written(row), observation_id, number))
         if save.redacted.queue_work:
-            queued.append((user.key, number, row["now"]))
-        saves.index(transaction, user.key, user.index_key, number, save.indexed)
-        added[place] = saves.result(row["id"], "created", user, save.redacted)
+            queued.append((user.key, number, now))
+        saves.index(transaction, user, number, save.indexed)
+        added[place] = saves.result(observation_id, "created", user, save.redacted)
     transaction.executemany(statements.ADD_OBSERVATION, rows)
     if queued:
         transaction.executemany(work_statements.QUEUE, queued)
@@ -88,14 +98,7 @@ def _ready(transaction: Transaction, batch: Sequence[Save]) -> list[_Ready]:
         is_current = not is_expired(last_activity_at, now=save.now, timeout=save.session_timeout)
         # Facts are saved after the observation, one by one.
         if is_current and not is_ahead(last_activity_at, now=save.now) and not save.redacted.facts:
-            user = saves.UserNow(
-                key,
-                bytes.fromhex(index_key),
-                session,
-                session_id,
-                save.redacted.conversation_id,
-                is_new_session=False,
-            )
+            user = saves.UserNow(key, bytes.fromhex(index_key), session, session_id, save.redacted.conversation_id)
             ready.append(_Ready(place, user, *ids))
     return ready
 
@@ -108,3 +111,9 @@ def _different(ready: Iterable[_Ready], batch: Sequence[Save]) -> Iterator[_Read
         if same not in seen:
             seen.add(same)
             yield save
+
+
+def _id(transaction: Transaction, user: saves.UserNow, fact: Redacted) -> int:
+    """Return the id of the stored fact of this topic key, or 0."""
+    found = transaction.execute(statements.BY_KEY, (user.key, fact.topic_key)).fetchone()
+    return 0 if found is None else int(found[0])

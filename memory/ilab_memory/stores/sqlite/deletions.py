@@ -1,12 +1,16 @@
-"""Deletions of single observations, with what was derived from them.
+"""Deletions of single observations, with what was derived from them, and of expired and old ones of all users.
 
 Functions that take nothing but a `Transaction` run inside one operation of the writer. The index loses an observation
 by its words: functions that delete get an `Analyze`, made before, so that texts are not analyzed in the writer.
 """
 
+import json
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from datetime import datetime
 from functools import cache
+from itertools import groupby
+from operator import itemgetter
 from typing import NamedTuple
 
 from ilab_memory.core.store import Change
@@ -16,17 +20,19 @@ from ilab_memory.stores.common.changes import Stored
 from ilab_memory.stores.sqlite import erasure, fact_statements, saves, statements, work_statements
 from ilab_memory.stores.sqlite.blind_index import IndexEntry
 from ilab_memory.stores.sqlite.write_queue import Transaction
+from ilab_memory.timestamps import to_text
 
 #: Returns the index entry of a title and a content.
 Analyze = Callable[[str, str], IndexEntry]
+#: A user and the id of an observation.
+Row = tuple[str, int]
 
 
 class Observation(NamedTuple):
     """An observation as it is."""
 
-    user: int
-    index_key: bytes
-    session_id: str
+    user: saves.UserNow
+    """The user, and the session of the observation."""
     number: int
     topic_key: str | None
     pinned: bool
@@ -36,13 +42,13 @@ class Observation(NamedTuple):
     def unindex(self, transaction: Transaction, analyzed: Analyze) -> None:
         """Take it out of the index."""
         entry = analyzed(self.parts.title, self.parts.content)
-        saves.unindex(transaction, self.user, self.index_key, self.number, entry)
+        saves.unindex(transaction, self.user, self.number, entry)
 
 
 def stored(connection: Transaction | sqlite3.Connection, user_id: str, observation_id: int) -> Observation | None:
     """Return the user's observation of this id, or None."""
     found = connection.execute(statements.TO_CHANGE, (user_id, observation_id)).fetchone()
-    return None if found is None else Observation._make((*found[:7], Stored._make(found[7:])))
+    return None if found is None else Observation._make((saves.UserNow(*found[:5]), *found[5:9], Stored(*found[9:])))
 
 
 def going(connection: sqlite3.Connection, user_id: str, observation_id: int) -> list[Observation]:
@@ -57,7 +63,7 @@ def going(connection: sqlite3.Connection, user_id: str, observation_id: int) -> 
         old = None if each in found else stored(connection, user_id, each)
         if old is not None:
             found[each] = old
-            waiting += [fact for fact, is_alone in derived(connection, old.user, each).items() if is_alone]
+            waiting += [fact for fact, is_alone in derived(connection, old.user.key, each).items() if is_alone]
     return list(found.values())
 
 
@@ -78,7 +84,7 @@ def analysis(observations: Iterable[Observation]) -> Analyze:
     analyzed = cache(IndexEntry)
     for each in observations:
         with one_at_a_time(len(each.parts.content)):
-            analyzed(each.parts.title, each.parts.content).tokens(each.user, each.index_key)
+            analyzed(each.parts.title, each.parts.content).tokens(each.user.key, each.user.index_key)
     return analyzed
 
 
@@ -96,14 +102,6 @@ def delete(transaction: Transaction, user_id: str, observation_id: int, *, analy
     if deleted:
         erasure.add_erasure(transaction, user_id, None, is_in_index=True)
     return deleted
-
-
-def remove(transaction: Transaction, user_id: str, observation_id: int, *, analyzed: Analyze) -> bool:
-    """Delete the observation, and nothing that was derived from it; return whether there was one."""
-    old = stored(transaction, user_id, observation_id)
-    if old is not None:
-        _delete(transaction, observation_id, old, analyzed)
-    return old is not None
 
 
 def derived(connection: Transaction | sqlite3.Connection, user: int, observation_id: int) -> Mapping[int, bool]:
@@ -131,7 +129,7 @@ def _remove(transaction: Transaction, user_id: str, ids: Iterable[int], analyzed
         old = stored(transaction, user_id, each)
         if old is None:
             continue
-        waiting += [fact for fact, is_alone in derived(transaction, old.user, each).items() if is_alone]
+        waiting += [fact for fact, is_alone in derived(transaction, old.user.key, each).items() if is_alone]
         _delete(transaction, each, old, analyzed)
         removed.append(each)
     return removed
@@ -140,8 +138,63 @@ def _remove(transaction: Transaction, user_id: str, ids: Iterable[int], analyzed
 def _delete(transaction: Transaction, observation_id: int, old: Observation, analyzed: Analyze) -> None:
     """Delete the observation, which is *old*; a trigger deletes its sources."""
     if (old.topic_key or "").startswith(SUMMARY_KEY):
-        transaction.execute(work_statements.DROP_SUMMARY, (old.user, observation_id))
+        transaction.execute(work_statements.DROP_SUMMARY, (old.user.key, observation_id))
     deleted = transaction.execute(statements.DELETE_OBSERVATION, (observation_id,)).fetchone()
     transaction.execute(statements.COUNT_OUT, deleted)
     old.unindex(transaction, analyzed)
-    saves.drop_title(transaction, old.user, old.parts.title)
+    saves.drop_title(transaction, old.user.key, old.parts.title)
+
+
+class Expiry(NamedTuple):
+    """Which observations are erased, as parameters of the statements."""
+
+    now: str
+    older_than: str
+    """By type, in JSON."""
+
+
+def expiry(now: datetime, older_than: Mapping[str, datetime]) -> Expiry:
+    """Return the arguments of `Store.expire` as parameters."""
+    return Expiry(to_text(now), json.dumps({kind: to_text(moment) for kind, moment in older_than.items()}))
+
+
+def expired(connection: sqlite3.Connection, wanted: Expiry, limit: int) -> list[Row]:
+    """Return at most *limit* observations to erase, by user."""
+    found: dict[Row, None] = dict.fromkeys(connection.execute(fact_statements.EXPIRED, (wanted.now, limit)))
+    if len(found) < limit and wanted.older_than != "{}":
+        found |= dict.fromkeys(connection.execute(fact_statements.OLD, (wanted.older_than, limit)))
+    return sorted(list(found)[:limit])
+
+
+def expired_page(connection: sqlite3.Connection, rows: Sequence[Row]) -> Sequence[Observation | None]:
+    """Return the first of *rows* as they are, at most a page; None for one that is not there any more."""
+    found: list[Observation | None] = []
+    size = 0
+    for row in rows[: erasure.PAGE]:
+        old = stored(connection, *row)
+        found.append(old)
+        size += 0 if old is None else len(old.parts.content.encode())
+        if size >= erasure.PAGE_BYTES:
+            break
+    return found
+
+
+def erase_expired(transaction: Transaction, wanted: Expiry, rows: Iterable[Row], *, analyzed: Analyze) -> int:
+    """Delete those of *rows* that still are to be erased, which are sorted; return how many.
+
+    Records that their bytes must leave the file.
+    """
+    erased = 0
+    for user_id, of_user in groupby(rows, key=itemgetter(0)):
+        before = erased
+        for _, observation_id in of_user:
+            asked = (observation_id, user_id, *wanted)
+            is_expired = transaction.execute(fact_statements.IS_EXPIRED, asked).fetchone()
+            old = stored(transaction, user_id, observation_id) if is_expired else None
+            if old is not None:
+                # Facts that were derived from it stay.
+                _delete(transaction, observation_id, old, analyzed)
+                erased += 1
+        if erased > before:
+            erasure.add_erasure(transaction, user_id, None, is_in_index=True)
+    return erased

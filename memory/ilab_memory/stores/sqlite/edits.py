@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from operator import itemgetter
 from typing import NamedTuple
 
 from ilab_memory.core.models import UNSET, SaveResult, Session
-from ilab_memory.core.store import AddedRows, Change, ImportedRow
+from ilab_memory.core.store import AddedRows, Change, ImportedRow, Source
 from ilab_memory.stores.common.imports import (
     completed_by_import,
     imported_columns,
@@ -14,12 +13,9 @@ from ilab_memory.stores.common.imports import (
     session_is_missing,
 )
 from ilab_memory.stores.sqlite import deletions, fact_statements, saves, statements
-from ilab_memory.stores.sqlite.blind_index import IndexEntry
+from ilab_memory.stores.sqlite.blind_index import IndexEntry, UserKey
 from ilab_memory.stores.sqlite.write_queue import Transaction
 from ilab_memory.timestamps import to_text
-
-_edited = itemgetter(*statements.EDITED)
-_imported = itemgetter(*statements.IMPORTED)
 
 
 class _Session(NamedTuple):
@@ -54,23 +50,23 @@ def change(
         outcome = "updated"
         indexed = analyzed(new.title, new.content)
         row: dict[str, object] = {
-            "user": old.user,
-            "now": to_text(now),
+            "user": old.user.key,
+            "session": old.user.session,
+            "conversation_id": old.user.conversation_id,
+            "updated_at": to_text(now),
             "preview": saves.preview(new.content),
+            "pinned": pinned,
+            "expire_at": expire_at,
             **new._asdict(),
             **indexed.lengths,
         }
-        old.unindex(transaction, analyzed)
-        edited = (*_edited(row), observation_id)
-        _, number = transaction.execute(statements.EDIT_OBSERVATION, edited).fetchone()
-        saves.index(transaction, old.user, old.index_key, number, indexed)
-        if new.title != old.parts.title:
-            saves.drop_title(transaction, old.user, old.parts.title)
-        if new.content != old.parts.content:
-            transaction.execute(fact_statements.MAKE_EARLIER, (old.user, observation_id))
-            deletions.unlink(transaction, user_id, old.user, observation_id, kept=(), analyzed=analyzed)
+        title, content, normalized_hash = old.parts.title, old.parts.content, old.parts.normalized_hash
+        before = saves.Old(observation_id, old.number, title, normalized_hash, analyzed(title, content))
+        saves.change(transaction, old.user, before, row, indexed)
+        if new.content != content:
+            deletions.unlink(transaction, user_id, old.user.key, observation_id, kept=(), analyzed=analyzed)
     return SaveResult.model_construct(
-        id=observation_id, outcome=outcome, session_id=old.session_id, topic_key=old.topic_key
+        id=observation_id, outcome=outcome, session_id=old.user.session_id, topic_key=old.topic_key
     )
 
 
@@ -81,21 +77,19 @@ def add_rows(
     rows: Sequence[tuple[ImportedRow, IndexEntry]],
 ) -> AddedRows:
     """See `Store.add_rows`."""
-    user, index_key = saves.user_for_import(transaction, user_id)
-    added_sessions = sum([_add_session(transaction, user_id, user, session) for session in sessions])
+    user = saves.user_for_import(transaction, user_id)
+    added_sessions = sum([_add_session(transaction, user_id, user.key, session) for session in sessions])
     added_rows = 0
     ids: list[int | None] = []
     activity: dict[int, str] = {}
     for row, indexed in rows:
-        found = _session_of(transaction, user_id, user, row.session_id)
+        found = _session_of(transaction, user_id, user.key, row.session_id)
         if found is None:
             raise session_is_missing()
         activity.setdefault(found.key, found.last_activity_at)
-        observation_id, number = _add_row(transaction, user, found, row, indexed)
+        observation_id, is_added = _add_row(transaction, user, found, row, indexed)
         ids.append(observation_id)
-        if number is not None:
-            saves.index(transaction, user, index_key, number, indexed)
-            added_rows += 1
+        added_rows += is_added
     transaction.executemany(statements.RESTORE_ACTIVITY, [(moment, key) for key, moment in activity.items()])
     return AddedRows(added_sessions, added_rows, ids)
 
@@ -117,29 +111,36 @@ def _add_session(transaction: Transaction, user_id: str, user: int, session: Ses
         session = completed_by_import(session)
     times = (session.started_at, session.ended_at, session.last_activity_at)
     row = (imported_session_id(user_id, session.id), *conversation, *times, session.summary, session.is_auto_generated)
-    transaction.execute(statements.IMPORT_SESSION, row)
+    transaction.execute(statements.NEW_SESSION, row)
     return True
 
 
 def _add_row(
-    transaction: Transaction, user: int, session: _Session, row: ImportedRow, indexed: IndexEntry
-) -> tuple[int | None, int | None]:
-    """Add the row and return its id and number. Without a number if the user has it, or, without an id, its key."""
+    transaction: Transaction, user: UserKey, session: _Session, row: ImportedRow, indexed: IndexEntry
+) -> tuple[int | None, bool]:
+    """Add the row, unless the user has it or its key; return its id, None if another has its key, and if it is new."""
     normalized_hash = bytes.fromhex(row.normalized_hash)
     if row.topic_key is None:
-        same = (user, session.key, normalized_hash, row.type, row.title, row.created_at)
+        same = (user.key, session.key, normalized_hash, row.type, row.title, row.created_at)
         found = transaction.execute(statements.HAS_ROW, same).fetchone()
     else:
-        found = transaction.execute(statements.HAS_KEY, (user, row.topic_key)).fetchone()
+        found = transaction.execute(statements.HAS_KEY, (user.key, row.topic_key)).fetchone()
     if found:
-        return (found[0] if found[1:] == (row.type, row.title, normalized_hash) else None), None
+        return (found[0] if found[1:] == (row.type, row.title, normalized_hash) else None), False
     columns = {
-        "user": user,
+        "user": user.key,
         "session": session.key,
         "conversation_id": session.conversation_id,
         **imported_columns(row),
         "preview": saves.preview(row.content),
         **indexed.lengths,
     }
-    observation_id, number = transaction.execute(statements.IMPORT_OBSERVATION, _imported(columns)).fetchone()
-    return int(observation_id), int(number)
+    return saves.add(transaction, user, columns, indexed), True
+
+
+def add_sources(transaction: Transaction, user_id: str, sources: Sequence[Source]) -> None:
+    """See `Store.add_sources`."""
+    transaction.executemany(
+        fact_statements.IMPORT_SOURCE,
+        [(user_id, fact, source, is_earlier) for fact, source, is_earlier in sources],
+    )

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from ilab_memory.core.errors import StorageError
 from ilab_memory.limits import LARGEST_ID
-from ilab_memory.stores.sqlite import deletions, erasure, erasure_statements, expiry
+from ilab_memory.stores.sqlite import deletions, erasure
 from ilab_memory.stores.sqlite.connections import Database, Readers, SharedReader, raise_closed, storage_errors
 from ilab_memory.stores.sqlite.group_commit import Writer
 from ilab_memory.stores.sqlite.page_erasure import Rewriter
@@ -81,17 +81,17 @@ class Forgetting:
         delete = partial(deletions.delete, user_id=user_id, observation_id=observation_id, analyzed=analyzed)
         return self._writer.run(_DELETING, delete, characters=deletions.characters(old))
 
-    def expire(self, wanted: expiry.Expiry, limit: int) -> int:
+    def expire(self, wanted: deletions.Expiry, limit: int) -> int:
         """Erase what has expired or is old; return how many observations that were. See `Store.expire`."""
-        waiting = self._read(_EXPIRING, partial(expiry.expired, wanted=wanted, limit=limit))
+        waiting = self._read(_EXPIRING, partial(deletions.expired, wanted=wanted, limit=limit))
         erased = 0
         while waiting:
-            page = self._read(_EXPIRING, partial(expiry.page, rows=waiting))
+            page = self._read(_EXPIRING, partial(deletions.expired_page, rows=waiting))
             rows, waiting = waiting[: len(page)], waiting[len(page) :]
             # In this thread, to keep work off the writer.
             present = [old for old in page if old is not None]
             analyzed = deletions.analysis(present)
-            erase = partial(expiry.erase, wanted=wanted, rows=rows, analyzed=analyzed)
+            erase = partial(deletions.erase_expired, wanted=wanted, rows=rows, analyzed=analyzed)
             erased += self._writer.run(_EXPIRING, erase, characters=deletions.characters(present))
         if erased:
             self._finish()
@@ -179,7 +179,7 @@ class Forgetting:
         with self._readers.connection(_FORGETTING) as connection:
             if not erasure.count(connection):
                 return 0.0
-            ended_at, counted = connection.execute(erasure_statements.LAST_REWRITE).fetchone() or (0.0, 0.0)
+            ended_at, counted = connection.execute(erasure.LAST_REWRITE).fetchone() or (0.0, 0.0)
         # The system's clock may have been set: wait no longer than a whole rest.
         rest = min(REST * counted, ended_at + REST * counted - time.time())
         return max(0.0, rest, self._earliest - time.monotonic())
@@ -197,7 +197,7 @@ class Forgetting:
                 self._check_open()
             self._writer.run(_FORGETTING, partial(erasure.erase_user, user=user))
         if self._database.is_memory:
-            self._writer.run(_FORGETTING, lambda transaction: transaction.execute(erasure_statements.END_ERASED))
+            self._writer.run(_FORGETTING, lambda transaction: transaction.execute(erasure.END_ERASED))
             return
         with storage_errors(_FORGETTING, self._database.path), self._rewriter.alone():
             self._rewriter.merge_index()
@@ -233,5 +233,5 @@ def cost(seconds: float, held_seconds: float) -> float:
 
 def _end(transaction: Transaction, erasures: list[int], counted: float) -> None:
     erasure.end_erasures(transaction, erasures)
-    transaction.execute(erasure_statements.CLEAR_LAST_REWRITE)
-    transaction.execute(erasure_statements.SET_LAST_REWRITE, (time.time(), counted))
+    transaction.execute(erasure.CLEAR_LAST_REWRITE)
+    transaction.execute(erasure.SET_LAST_REWRITE, (time.time(), counted))

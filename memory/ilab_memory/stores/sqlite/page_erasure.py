@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ilab_memory.core.errors import StorageDamaged, StorageError
-from ilab_memory.stores.sqlite import erasure, erasure_statements, schema
+from ilab_memory.stores.sqlite import erasure, schema
 from ilab_memory.stores.sqlite.connections import SYNCHRONOUS, Database, raise_closed
 from ilab_memory.stores.sqlite.group_commit import REWRITE_SUFFIX, Writer
 from ilab_memory.stores.sqlite.page_file import PageFile
@@ -223,7 +223,7 @@ class _Pass:
     def advance(self) -> None:
         """Move most of the log into the file while saves go on, so that `step` has little left to move."""
         self._read_anew()
-        self._mover.execute(erasure_statements.MOVE_WAL).fetchone()
+        self._mover.execute(erasure.MOVE_WAL).fetchone()
 
     def step(self, most: int, patience: float) -> set[int] | None:
         """Move all of the log into the file while nobody can save, and overwrite the pages that were in it.
@@ -273,7 +273,7 @@ class _Pass:
     def _move_all(self, deadline: float) -> bool:
         """Move all of the log into the file; return False if readers need what the file was until *deadline*."""
         while True:
-            busy, size, moved = self._mover.execute(erasure_statements.MOVE_WAL).fetchone()
+            busy, size, moved = self._mover.execute(erasure.MOVE_WAL).fetchone()
             if not busy and size == moved:
                 return True
             if time.monotonic() >= deadline or self._closed.is_set():

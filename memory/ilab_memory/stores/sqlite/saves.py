@@ -2,7 +2,7 @@
 
 import secrets
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from operator import itemgetter
 from typing import Any, Literal, NamedTuple
@@ -14,13 +14,15 @@ from ilab_memory.sessions import SUMMARY_WITHOUT_TITLES, auto_close_summary, is_
 from ilab_memory.stores.common.changes import Keyed
 from ilab_memory.stores.common.users import new_index_key
 from ilab_memory.stores.sqlite import fact_statements, schema, statements, work_statements
-from ilab_memory.stores.sqlite.blind_index import IndexEntry
+from ilab_memory.stores.sqlite.blind_index import IndexEntry, UserKey
 from ilab_memory.stores.sqlite.schema import ID_BLOCKS, NUMBER_BITS
 from ilab_memory.stores.sqlite.write_queue import Transaction
 from ilab_memory.timestamps import to_text
 
 Outcome = Literal["created", "updated", "deduped"]
-_written = itemgetter(*statements.WRITTEN)
+#: Returns the values of these columns.
+written = itemgetter(*statements.WRITTEN)
+_changed = itemgetter(*statements.CHANGED)
 _same = itemgetter("type", "title", "pinned", "expire_at", "about")
 
 
@@ -32,7 +34,17 @@ class UserNow(NamedTuple):
     session: int
     session_id: str
     conversation_id: str
-    is_new_session: bool
+    is_new_session: bool = False
+
+
+class Old(NamedTuple):
+    """A stored observation that is changed."""
+
+    id: int
+    number: int
+    title: str
+    normalized_hash: bytes
+    indexed: IndexEntry
 
 
 def open_session(
@@ -63,7 +75,7 @@ def end_session(
         return None
     user, index_key, session, session_id, started_at, last_activity_at = found
     if observation is not None and indexed is not None:
-        entered = UserNow(user, index_key, session, session_id, conversation_id, is_new_session=False)
+        entered = UserNow(user, index_key, session, session_id, conversation_id)
         _save_unkeyed(transaction, entered, observation, row(entered, observation, indexed, to_text(now)), indexed)
     ended_at = max(to_text(now), last_activity_at)
     transaction.execute(statements.COMPLETE_SESSION, (ended_at, summary, False, ended_at, session))
@@ -83,9 +95,9 @@ def save(
         transaction, user, redacted, new, indexed
     )
     if redacted.queue_work and outcome != "deduped":
-        transaction.execute(work_statements.QUEUE, (user.key, None, new["now"]))
+        transaction.execute(work_statements.QUEUE, (user.key, None, new["updated_at"]))
     if outcome != "created":
-        transaction.execute(statements.TOUCH_SESSION, (new["now"], user.session))
+        transaction.execute(statements.TOUCH_SESSION, (new["updated_at"], user.session))
     return user, result(observation_id, outcome, user, redacted)
 
 
@@ -98,7 +110,9 @@ def row(user: UserNow, redacted: Redacted, indexed: IndexEntry, now: str) -> dic
         "title": redacted.title,
         "topic_key": redacted.topic_key,
         "normalized_hash": bytes.fromhex(redacted.normalized_hash),
-        "now": now,
+        "revision_count": 1,
+        "created_at": now,
+        "updated_at": now,
         "preview": preview(redacted.content),
         "content": redacted.content,
         "conversation_id": user.conversation_id,
@@ -114,14 +128,16 @@ def preview(content: str) -> str | None:
     return content[:PREVIEW_CHARACTERS] if len(content) > LONG_CHARACTERS else None
 
 
-def index(transaction: Transaction, user: int, index_key: bytes, number: int, indexed: IndexEntry) -> None:
+def index(transaction: Transaction, user: UserKey | UserNow, number: int, indexed: IndexEntry) -> None:
     """Put the observation of this number into the index."""
-    transaction.index(statements.ADD_TO_INDEX, (row_number(user, number), *indexed.tokens(user, index_key)))
+    tokens = indexed.tokens(user.key, user.index_key)
+    transaction.index(statements.ADD_TO_INDEX, (row_number(user.key, number), *tokens))
 
 
-def unindex(transaction: Transaction, user: int, index_key: bytes, number: int, indexed: IndexEntry) -> None:
+def unindex(transaction: Transaction, user: UserNow, number: int, indexed: IndexEntry) -> None:
     """Take the observation of this number out of the index."""
-    transaction.index(statements.TAKE_FROM_INDEX, (row_number(user, number), *indexed.tokens(user, index_key)))
+    tokens = indexed.tokens(user.key, user.index_key)
+    transaction.index(statements.TAKE_FROM_INDEX, (row_number(user.key, number), *tokens))
 
 
 def result(observation_id: int, outcome: Outcome, user: UserNow, redacted: Redacted) -> SaveResult:
@@ -130,13 +146,10 @@ def result(observation_id: int, outcome: Outcome, user: UserNow, redacted: Redac
     return SaveResult(id=observation_id, outcome=outcome, session_id=user.session_id, topic_key=redacted.topic_key)
 
 
-def user_for_import(transaction: Transaction, user_id: str) -> tuple[int, bytes]:
-    """Return the key and the index key of the user, who is made if missing."""
+def user_for_import(transaction: Transaction, user_id: str) -> UserKey:
+    """Return the keys of the user, who is made if missing."""
     row = transaction.execute(statements.USER, (user_id,)).fetchone()
-    if row is not None:
-        return int(row[0]), row[1]
-    index_key = new_index_key()
-    return _new_user(transaction, user_id, index_key), index_key
+    return _new_user(transaction, user_id) if row is None else UserKey._make(row)
 
 
 def drop_title(transaction: Transaction, user: int, title: str) -> None:
@@ -155,19 +168,19 @@ def _enter_session(
     """Return the user with the session to work in; make what is missing, complete what is expired."""
     row = transaction.execute(statements.USER_NOW, (user_id, conversation_id)).fetchone()
     if row is None:
-        index_key = new_index_key()
-        return _new_session(transaction, _new_user(transaction, user_id, index_key), index_key, conversation_id, now)
-    user, index_key, session, session_id, _, last_activity_at = row
+        return _new_session(transaction, _new_user(transaction, user_id), conversation_id, now)
+    key, index_key, session, session_id, _, last_activity_at = row
+    user = UserKey(key, index_key)
     if session is None:
-        return _new_session(transaction, user, index_key, conversation_id, now)
+        return _new_session(transaction, user, conversation_id, now)
     if is_expired(last_activity_at, now=now, timeout=session_timeout):
         summary, is_automatic = _closing_summary(transaction, session)
         completed = (last_activity_at, summary, is_automatic, last_activity_at, session)
         transaction.execute(statements.COMPLETE_SESSION, completed)
-        return _new_session(transaction, user, index_key, conversation_id, now)
+        return _new_session(transaction, user, conversation_id, now)
     if is_ahead(last_activity_at, now=now):
         transaction.execute(statements.SET_BACK_SESSION, (to_text(now), to_text(now), session))
-    return UserNow(user, index_key, session, session_id, conversation_id, is_new_session=False)
+    return UserNow(*user, session, session_id, conversation_id)
 
 
 def random_first_id() -> int:
@@ -175,20 +188,20 @@ def random_first_id() -> int:
     return secrets.choice(ID_BLOCKS) << NUMBER_BITS
 
 
-def _new_user(transaction: Transaction, user_id: str, index_key: bytes) -> int:
-    """Make the user, with ids of its own; return its key."""
+def _new_user(transaction: Transaction, user_id: str) -> UserKey:
+    """Make the user, with ids of its own."""
+    index_key = new_index_key()
     while True:
         made = transaction.execute(statements.NEW_USER, (user_id, index_key, random_first_id())).fetchone()
         if made:
-            return int(made[0])
+            return UserKey(made[0], index_key)
 
 
-def _new_session(transaction: Transaction, user: int, index_key: bytes, conversation_id: str, now: datetime) -> UserNow:
-    session_id = str(uuid.uuid4())
-    started_at = to_text(now)
-    row = (session_id, user, conversation_id, started_at)
+def _new_session(transaction: Transaction, user: UserKey, conversation_id: str, now: datetime) -> UserNow:
+    session_id, started_at = str(uuid.uuid4()), to_text(now)
+    row = (session_id, user.key, conversation_id, started_at, None, started_at, None, False)
     (session,) = transaction.execute(statements.NEW_SESSION, row).fetchone()
-    return UserNow(user, index_key, session, session_id, conversation_id, is_new_session=True)
+    return UserNow(*user, session, session_id, conversation_id, is_new_session=True)
 
 
 def _closing_summary(transaction: Transaction, session: int) -> tuple[str, bool]:
@@ -209,7 +222,7 @@ def _save_unkeyed(
     same = (user.session, row["normalized_hash"], user.key, *_same(row))
     if found := transaction.execute(statements.SAME_UNKEYED, same).fetchone():
         return found[0], "deduped"
-    return _write(transaction, user, statements.NEW_OBSERVATION, _written(row), indexed), "created"
+    return add(transaction, user, row, indexed), "created"
 
 
 def save_keyed(
@@ -218,26 +231,32 @@ def save_keyed(
     """Save an observation that has a topic key; return its id and what became of it."""
     found = transaction.execute(statements.BY_KEY, (user.key, row["topic_key"])).fetchone()
     if found is None:
-        return _write(transaction, user, statements.NEW_OBSERVATION, _written(row), indexed), "created"
+        return add(transaction, user, row, indexed), "created"
     observation_id, number, content, *stored = found
     keyed = Keyed._make(stored)
     if keyed.equals(redacted):
         return observation_id, "deduped"
-    if keyed.normalized_hash != row["normalized_hash"]:
-        transaction.execute(fact_statements.MAKE_EARLIER, (user.key, observation_id))
-    unindex(transaction, user.key, user.index_key, number, IndexEntry(keyed.title, content))
-    changed = (*_written(row), observation_id)
-    _write(transaction, user, statements.CHANGE_OBSERVATION, changed, indexed)
-    if keyed.title != redacted.title:
-        drop_title(transaction, user.key, keyed.title)
+    old = Old(observation_id, number, keyed.title, keyed.normalized_hash, IndexEntry(keyed.title, content))
+    change(transaction, user, old, row, indexed)
     return observation_id, "updated"
 
 
-def _write(transaction: Transaction, user: UserNow, statement: str, row: Sequence[Any], indexed: IndexEntry) -> int:
-    """Write the observation and its index entry; return its id."""
-    observation_id, number = transaction.execute(statement, row).fetchone()
-    index(transaction, user.key, user.index_key, number, indexed)
+def add(transaction: Transaction, user: UserKey | UserNow, row: Mapping[str, Any], indexed: IndexEntry) -> int:
+    """Write an observation and its index entry; return its id."""
+    observation_id, number = transaction.execute(statements.NEW_OBSERVATION, written(row)).fetchone()
+    index(transaction, user, number, indexed)
     return int(observation_id)
+
+
+def change(transaction: Transaction, user: UserNow, old: Old, row: Mapping[str, Any], indexed: IndexEntry) -> None:
+    """Let the observation *old* be *row*, whose index entry is *indexed*."""
+    if old.normalized_hash != row["normalized_hash"]:
+        transaction.execute(fact_statements.MAKE_EARLIER, (user.key, old.id))
+    unindex(transaction, user, old.number, old.indexed)
+    _, number = transaction.execute(statements.CHANGE_OBSERVATION, (*_changed(row), old.id)).fetchone()
+    index(transaction, user, number, indexed)
+    if old.title != row["title"]:
+        drop_title(transaction, user.key, old.title)
 
 
 def row_number(user: int, number: int) -> int:

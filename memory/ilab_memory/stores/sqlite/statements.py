@@ -19,8 +19,9 @@ NEW_USER = """
 
 # Sessions.
 NEW_SESSION = """
-    INSERT INTO sessions (id, user, conversation_id, started_at, last_activity_at) VALUES (?1, ?2, ?3, ?4, ?4)
-    RETURNING key
+    INSERT INTO sessions (
+        id, user, conversation_id, started_at, ended_at, last_activity_at, summary, is_auto_generated
+    ) VALUES (?, ?, ?, ?, ?, ?, ?, ?) RETURNING key
 """
 TOUCH_SESSION = "UPDATE sessions SET last_activity_at = max(last_activity_at, ?) WHERE key = ?"
 SET_BACK_SESSION = "UPDATE sessions SET started_at = min(started_at, ?), last_activity_at = ? WHERE key = ?"
@@ -69,47 +70,34 @@ BY_KEY = """
 # The next number of the user, and the next id; triggers count the row in and touch its session.
 _NUMBER = "(SELECT last_number + 1 FROM users WHERE key = ?1)"
 _ID = "(SELECT first_id + last_number + 1 FROM users WHERE key = ?1)"
-#: Of NEW_OBSERVATION and CHANGE_OBSERVATION, by place; of the latter, the id is behind them.
-WRITTEN = (
-    "user", "session", "type", "title", "topic_key", "normalized_hash", "now",
-    "title_terms", "said_terms", "reply_terms", "tail_terms", "preview", "content", "conversation_id",
-    "pinned", "expire_at", "about",
+#: The columns of CHANGE_OBSERVATION, by place; the id is behind them.
+CHANGED = (
+    "user", "session", "conversation_id", "type", "title", "normalized_hash", "updated_at",
+    "title_terms", "said_terms", "reply_terms", "tail_terms", "preview", "content", "pinned", "expire_at", "about",
 )  # fmt: skip
-NEW_OBSERVATION = f"""
-    INSERT INTO observations (
-        id, user, number, session, type, title, topic_key, normalized_hash, created_at, updated_at,
-        title_terms, said_terms, reply_terms, tail_terms, preview, content, conversation_id, pinned, expire_at, about
-    ) VALUES (
-        {_ID}, ?1, {_NUMBER}, ?2, ?3, ?4, ?5, ?6, ?7, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17
-    ) RETURNING id, number
+#: The columns of NEW_OBSERVATION, by place.
+WRITTEN = (*CHANGED, "topic_key", "created_at", "revision_count")
+_INSERT = f"""
+    INSERT INTO observations ({", ".join(WRITTEN)}, id, number)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, {{id}}, {{number}})
 """
+NEW_OBSERVATION = f"{_INSERT.format(id=_ID, number=_NUMBER)} RETURNING id, number"
+# With the id and the number behind the columns.
+ADD_OBSERVATION = _INSERT.format(id="?20", number="?21")
+# A save never unpins.
 CHANGE_OBSERVATION = f"""
     UPDATE observations SET
-        number = {_NUMBER}, session = ?2, type = ?3, title = ?4, normalized_hash = ?6,
+        number = {_NUMBER}, session = ?2, conversation_id = ?3, type = ?4, title = ?5, normalized_hash = ?6,
         revision_count = revision_count + 1, updated_at = ?7, title_terms = ?8, said_terms = ?9, reply_terms = ?10,
-        tail_terms = ?11, preview = ?12, content = ?13, conversation_id = ?14, pinned = max(pinned, ?15),
-        expire_at = ?16, about = ?17
-    WHERE id = ?18 AND ?5 IS ?5  -- the topic key, which stays: each place needs its name, see numbered_parameters.py
-    RETURNING id, number
+        tail_terms = ?11, preview = ?12, content = ?13, pinned = max(pinned, ?14), expire_at = ?15, about = ?16
+    WHERE id = ?17 RETURNING id, number
 """
 # An observation as it is, for a change or an erasure.
 TO_CHANGE = """
-    SELECT u.key, u.index_key, s.id, o.number, o.topic_key, o.pinned, o.expire_at, o.type, o.title, o.content,
-        o.normalized_hash, o.about
+    SELECT u.key, u.index_key, s.key, s.id, s.conversation_id, o.number, o.topic_key, o.pinned, o.expire_at, o.type,
+        o.title, o.content, o.normalized_hash, o.about
     FROM users u JOIN observations o ON o.user = u.key JOIN sessions s ON s.key = o.session
     WHERE u.user_id = ?1 AND o.id = ?2
-"""
-#: Of EDIT_OBSERVATION, by place; the id is behind them.
-EDITED = (
-    "user", "type", "title", "normalized_hash", "now",
-    "title_terms", "said_terms", "reply_terms", "tail_terms", "preview", "content", "about",
-)  # fmt: skip
-EDIT_OBSERVATION = f"""
-    UPDATE observations SET
-        number = {_NUMBER}, type = ?2, title = ?3, normalized_hash = ?4, revision_count = revision_count + 1,
-        updated_at = ?5, title_terms = ?6, said_terms = ?7, reply_terms = ?8, tail_terms = ?9, preview = ?10,
-        content = ?11, about = ?12
-    WHERE id = ?13 RETURNING id, number
 """
 PIN_OBSERVATION = "UPDATE observations SET pinned = ?, expire_at = ? WHERE id = ?"
 DELETE_OBSERVATION = """
@@ -125,11 +113,6 @@ SESSION_OF_ID = "SELECT key, conversation_id, last_activity_at FROM sessions WHE
 # After rows that were added to the session have touched it.
 RESTORE_ACTIVITY = "UPDATE sessions SET last_activity_at = ? WHERE key = ?"
 HAS_ACTIVE = "SELECT 1 FROM sessions WHERE user = ? AND conversation_id = ? AND ended_at IS NULL"
-IMPORT_SESSION = """
-    INSERT INTO sessions (
-        id, user, conversation_id, started_at, ended_at, last_activity_at, summary, is_auto_generated
-    ) VALUES (?, ?, ?, ?, ?, ?, ?, ?) RETURNING key
-"""
 HAS_KEY = "SELECT id, type, title, normalized_hash FROM observations WHERE user = ? AND topic_key = ?"
 # Many rows of a session may have this content, and many rows of the user this time, but hardly both.
 HAS_ROW = f"""
@@ -146,21 +129,6 @@ HAS_ROW = f"""
     WHERE session = ?2 AND normalized_hash = ?3 AND topic_key IS NULL AND type = ?4 AND title = ?5
     LIMIT 1
 """
-#: Of IMPORT_OBSERVATION, by place.
-IMPORTED = (
-    "user", "session", "conversation_id", "type", "title", "topic_key", "normalized_hash", "revision_count",
-    "created_at", "updated_at", "title_terms", "said_terms", "reply_terms", "tail_terms", "preview", "content",
-    "pinned", "expire_at", "about",
-)  # fmt: skip
-IMPORT_OBSERVATION = f"""
-    INSERT INTO observations (
-        id, user, number, session, conversation_id, type, title, topic_key, normalized_hash, revision_count,
-        created_at, updated_at, title_terms, said_terms, reply_terms, tail_terms, preview, content,
-        pinned, expire_at, about
-    ) VALUES (
-        {_ID}, ?1, {_NUMBER}, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19
-    ) RETURNING id, number
-"""
 # Of saves that come together, those that only add a row: the user has an active session, no row of this key, and no row
 # of this content in the session. The hashes come in one blob, one behind the other.
 READY = """
@@ -176,18 +144,6 @@ READY = """
             WHERE o.session = s.key AND o.topic_key IS NULL
                 AND o.normalized_hash = substr(?2, 1 + 32 * asked.key, 32)
         ))
-"""
-#: Of ADD_OBSERVATION, by place.
-ADDED = (
-    "id", "user", "number", "session", "type", "title", "topic_key", "normalized_hash", "now",
-    "title_terms", "said_terms", "reply_terms", "tail_terms", "preview", "content", "conversation_id",
-    "pinned", "expire_at", "about",
-)  # fmt: skip
-ADD_OBSERVATION = """
-    INSERT INTO observations (
-        id, user, number, session, type, title, topic_key, normalized_hash, created_at, updated_at,
-        title_terms, said_terms, reply_terms, tail_terms, preview, content, conversation_id, pinned, expire_at, about
-    ) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)
 """
 ADD_TO_INDEX = "INSERT INTO search (rowid, title, said, reply, tail) VALUES (?, ?, ?, ?, ?)"
 TAKE_FROM_INDEX = "INSERT INTO search (search, rowid, title, said, reply, tail) VALUES ('delete', ?, ?, ?, ?, ?)"

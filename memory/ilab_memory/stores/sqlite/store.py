@@ -19,8 +19,8 @@ from ilab_memory.core.store import (
 from ilab_memory.forks import Process
 from ilab_memory.limits import LARGEST_ID
 from ilab_memory.recall.analysis import SHORT_CHARACTERS, one_at_a_time
-from ilab_memory.stores.sqlite import check, deletions, edits, expiry, exports, saves
-from ilab_memory.stores.sqlite import fact_saves as fact_store
+from ilab_memory.stores.common import rows
+from ilab_memory.stores.sqlite import check, deletions, edits, exports, saves
 from ilab_memory.stores.sqlite.blind_index import IndexEntry, KeyCache
 from ilab_memory.stores.sqlite.bulk_insert import Save, insert_all
 from ilab_memory.stores.sqlite.connections import SYNCHRONOUS, Database, Readers, SharedReader, raise_closed
@@ -110,16 +110,7 @@ class SQLiteStore(SQLiteReads, SQLiteWork, SQLiteVectors):
         if ended is None:
             return None
         session_id, started_at, ended_at = ended
-        return Session(
-            id=session_id,
-            user_id=user_id,
-            started_at=started_at,
-            ended_at=ended_at,
-            last_activity_at=ended_at,
-            summary=summary,
-            status="completed",
-            conversation_id=conversation_id,
-        )
+        return rows.session(user_id, (session_id, started_at, ended_at, ended_at, summary, False, conversation_id))
 
     def save(self, redacted: Redacted, *, now: datetime, session_timeout: timedelta) -> SaveResult:
         characters = sum(len(each.content) for each in (redacted, *redacted.facts))
@@ -152,7 +143,7 @@ class SQLiteStore(SQLiteReads, SQLiteWork, SQLiteVectors):
 
     def expire(self, *, now: datetime, older_than: Mapping[str, datetime], limit: int) -> int:
         """See Store. The file is rewritten, see `forget`."""
-        return self._forgetting.expire(expiry.expiry(now, older_than), limit)
+        return self._forgetting.expire(deletions.expiry(now, older_than), limit)
 
     def add_rows(self, user_id: str, sessions: Sequence[Session], rows: Sequence[ImportedRow]) -> AddedRows:
         characters = sum(len(row.content) for row in rows)
@@ -168,7 +159,7 @@ class SQLiteStore(SQLiteReads, SQLiteWork, SQLiteVectors):
 
     def add_sources(self, user_id: str, sources: Sequence[Source]) -> None:
         with self._importing:
-            self._writer.run("import", lambda transaction: fact_store.add_sources(transaction, user_id, sources))
+            self._writer.run("import", lambda transaction: edits.add_sources(transaction, user_id, sources))
 
     def forget(self, user_id: str) -> int:
         """See Store. Takes time in proportion to the size of the file, all of whose pages are read. Saves go on.
