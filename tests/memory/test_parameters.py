@@ -7,7 +7,7 @@ from itertools import count, takewhile
 
 from batch import cases
 from ilab_memory.stores.sqlite import (
-    export_statements,
+    exports,
     fact_statements,
     statements,
     vector_statements,
@@ -15,7 +15,7 @@ from ilab_memory.stores.sqlite import (
 )
 from ilab_memory.stores.sqlite.numbered_parameters import NumberedConnection, by_number
 
-MODULES = (export_statements, fact_statements, statements, vector_statements, work_statements)
+MODULES = (exports, fact_statements, statements, vector_statements, work_statements)
 #: Parts of statements begin with an underscore.
 NUMBERED = {
     f"{module.__name__.rpartition('.')[2]}.{name}": text

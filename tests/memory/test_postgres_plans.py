@@ -12,7 +12,7 @@ from ilab_memory import ILabMemory
 from ilab_memory.limits import MOST_COMPARED
 from ilab_memory.stores.postgres import (
     PostgresStore,
-    export_statements,
+    exports,
     fact_statements,
     schema,
     search_statements,
@@ -26,7 +26,7 @@ PARTITIONS = 16
 TABLES = [name for name, _, _ in schema.TABLES]
 ALL = {
     name: text
-    for module in (statements, search_statements, fact_statements, export_statements, vector_statements)
+    for module in (statements, search_statements, fact_statements, exports, vector_statements)
     for name, text in vars(module).items()
     if name.isupper() and not name.startswith("_") and not name.endswith("_COLUMNS")
 }
@@ -118,7 +118,8 @@ def test_every_statement_is_covered() -> None:
     assert len(NAMED) >= 25
     assert ALL.keys() - NAMED.keys() == {
         "NOT_SYNCED", "SCHEMA", "HASH", "PREFIX", "MOST_COMPARED", "MOST_RECENT", "MOST_REBUILT", "FACTS",
-        "LONG_CHARACTERS", "PREVIEW_CHARACTERS", "BLOCK", "WALKED_ROWS", *OF_ALL,
+        "LONG_CHARACTERS", "PREVIEW_CHARACTERS", "BLOCK", "WALKED_ROWS", "EXPORT_PAGE", "EXPORT_BYTES", "UTC",
+        *OF_ALL,
     }  # fmt: skip
 
 

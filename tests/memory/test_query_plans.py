@@ -13,7 +13,7 @@ from ilab_memory import ILabMemory
 from ilab_memory.limits import MOST_COMPARED
 from ilab_memory.stores.sqlite import (
     erasure,
-    export_statements,
+    exports,
     fact_statements,
     search_statements,
     statements,
@@ -23,7 +23,7 @@ from ilab_memory.stores.sqlite import (
 ALL = (
     vars(statements)
     | vars(erasure)
-    | vars(export_statements)
+    | vars(exports)
     | vars(fact_statements)
     | vars(search_statements)
     | vars(vector_statements)

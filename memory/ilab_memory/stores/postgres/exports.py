@@ -1,76 +1,77 @@
-"""Export of a user, a page at a time: no transaction outlasts a page."""
+"""Export of a user of a PostgreSQL store. Each statement names the user, as in `statements`."""
+# ruff: noqa: S608 - nothing but constants is interpolated
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from ilab_memory.core.models import Observation, Session
-from ilab_memory.core.store import forgotten_during_export
 from ilab_memory.limits import EXPORT_BYTES, EXPORT_PAGE
-from ilab_memory.stores.postgres import export_statements, reads, statements
-from ilab_memory.stores.postgres.connections import Connections, Row
+from ilab_memory.stores.common import exports
+from ilab_memory.stores.postgres import reads, statements
+from ilab_memory.stores.postgres.connections import Connections
+from ilab_memory.stores.postgres.schema import SCHEMA
+from ilab_memory.stores.postgres.statements import OBSERVATION_COLUMNS, SESSION_COLUMNS
 
-_BEFORE_ALL = datetime.min.replace(tzinfo=UTC)
 _EXPORTING = "export"
+_USERS, _SESSIONS, _OBSERVATIONS_TABLE = f"{SCHEMA}.users", f"{SCHEMA}.sessions", f"{SCHEMA}.observations"
+
+# The user, its last session and the id of its last observation when the export begins: what has a greater one was added
+# later.
+EXPORT_BEGINS = f"""
+    SELECT index_key, last_session, first_id + last_number FROM {_USERS} WHERE user_id = %(user_id)s
+"""
+EXPORT_SESSIONS = f"""
+    SELECT started_at, number, {SESSION_COLUMNS} FROM (
+        SELECT *, sum(octet_length(summary)) OVER (
+            ORDER BY started_at, number ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+        ) AS bytes_before
+        FROM {_SESSIONS}
+        WHERE user_id = %(user_id)s AND (started_at, number) > (%(moment)s, %(key)s) AND number <= %(last)s
+        ORDER BY started_at, number LIMIT {EXPORT_PAGE}
+    ) page WHERE bytes_before IS NULL OR bytes_before < {EXPORT_BYTES} ORDER BY started_at, number
+"""
+EXPORT_OBSERVATIONS = f"""
+    SELECT o.created_at, o.id, s.number, {OBSERVATION_COLUMNS} FROM (
+        SELECT *, sum(octet_length(content) + coalesce(octet_length(about), 0)) OVER (
+            ORDER BY created_at, id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+        ) AS bytes_before
+        FROM {_OBSERVATIONS_TABLE}
+        WHERE user_id = %(user_id)s AND (created_at, id) > (%(moment)s, %(key)s) AND id <= %(last)s
+        ORDER BY created_at, id LIMIT {EXPORT_PAGE}
+    ) o JOIN {_SESSIONS} s ON s.user_id = %(user_id)s AND s.number = o.session
+    WHERE o.bytes_before IS NULL OR o.bytes_before < {EXPORT_BYTES} ORDER BY o.created_at, o.id
+"""
+EXPORT_LATER_SESSION = f"""
+    SELECT {SESSION_COLUMNS} FROM {_SESSIONS} WHERE user_id = %(user_id)s AND number = %(session)s
+"""
 
 
-class Extent(NamedTuple):
-    """The extent of a user's data when an export begins."""
-
-    index_key: bytes
-    """Another one after the user was forgotten."""
-    last_session: int
-    last_id: int
-
-
-def extent(connections: Connections, user_id: str) -> Extent | None:
+def extent(connections: Connections, user_id: str) -> exports.Extent | None:
     """Return what exists of the user now, None if there is no such user."""
-    rows = connections.rows(_EXPORTING, export_statements.EXPORT_BEGINS, user_id=user_id)
-    return Extent(bytes(rows[0][0]), *rows[0][1:]) if rows else None
+    rows = connections.rows(_EXPORTING, EXPORT_BEGINS, user_id=user_id)
+    return exports.Extent(bytes(rows[0][0]), *rows[0][1:]) if rows else None
 
 
-class Export:
-    """One export: pages of sessions, then of observations."""
+class Export(exports.Export):
+    """One export of a database."""
 
-    def __init__(self, connections: Connections, user_id: str, extent: Extent) -> None:
+    _SESSIONS, _OBSERVATIONS, _LATER_SESSION = EXPORT_SESSIONS, EXPORT_OBSERVATIONS, EXPORT_LATER_SESSION
+    _BEFORE_ALL = datetime.min.replace(tzinfo=UTC)
+
+    def __init__(self, connections: Connections, user_id: str, extent: exports.Extent) -> None:
+        super().__init__(user_id, extent)
         self._connections = connections
-        self._user_id = user_id
-        self._extent = extent
 
-    def __iter__(self) -> Iterator[Session | Observation]:
-        """Yield all, see `Store.export`."""
-        for rows in self._pages(export_statements.EXPORT_SESSIONS, self._extent.last_session):
-            yield from (reads.session(self._user_id, row[2:]) for row in rows)
-        later: set[int] = set()
-        for rows in self._pages(export_statements.EXPORT_OBSERVATIONS, self._extent.last_id):
-            for _, _, session, *observation in rows:
-                if session > self._extent.last_session and session not in later:
-                    later.add(session)
-                    yield self._later_session(session)
-                yield reads.observation(self._user_id, observation)
+    def _rows(self, statement: str, **asked: Any) -> Sequence[exports.Row]:
+        return self._connections.rows(_EXPORTING, statement, user_id=self._user_id, **asked)
 
-    def _later_session(self, number: int) -> Session:
-        asked = {"user_id": self._user_id, "session": number}
-        rows = self._connections.rows(_EXPORTING, export_statements.EXPORT_LATER_SESSION, **asked)
-        self._check_still_there()
-        return reads.session(self._user_id, rows[0])
+    def _user(self) -> bytes | None:
+        users = self._rows(statements.USER)
+        return bytes(users[0][0]) if users else None
 
-    def _pages(self, statement: str, last: int) -> Iterator[list[Row]]:
-        """Yield the pages of *statement* up to the number or id *last*.
+    def _session(self, row: exports.Row) -> Session:
+        return reads.session(self._user_id, row)
 
-        Its rows begin with what orders them: a moment and a number.
-        """
-        place: dict[str, Any] = {"user_id": self._user_id, "moment": _BEFORE_ALL, "key": 0, "last": last}
-        while True:
-            rows = self._connections.rows(_EXPORTING, statement, **place, page=EXPORT_PAGE, bytes=EXPORT_BYTES)
-            self._check_still_there()
-            if not rows:
-                return
-            yield rows
-            place |= {"moment": rows[-1][0], "key": rows[-1][1]}
-
-    def _check_still_there(self) -> None:
-        """Raise StorageError if the user has been forgotten, before or while a page was read."""
-        rows = self._connections.rows(_EXPORTING, statements.USER, user_id=self._user_id)
-        if not rows or bytes(rows[0][0]) != self._extent.index_key:
-            raise forgotten_during_export()
+    def _observation(self, row: exports.Row) -> Observation:
+        return reads.observation(self._user_id, row)

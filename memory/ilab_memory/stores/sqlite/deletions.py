@@ -189,9 +189,8 @@ def erase_expired(transaction: Transaction, wanted: Expiry, rows: Iterable[Row],
         before = erased
         for _, observation_id in of_user:
             asked = (observation_id, user_id, *wanted)
-            is_expired = transaction.execute(fact_statements.IS_EXPIRED, asked).fetchone()
-            old = stored(transaction, user_id, observation_id) if is_expired else None
-            if old is not None:
+            old = stored(transaction, user_id, observation_id)
+            if old is not None and transaction.execute(fact_statements.IS_EXPIRED, asked).fetchone():
                 # Facts that were derived from it stay.
                 _delete(transaction, observation_id, old, analyzed)
                 erased += 1
