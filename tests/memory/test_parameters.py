@@ -10,12 +10,12 @@ from ilab_memory.stores.sqlite import (
     exports,
     fact_statements,
     statements,
-    vector_statements,
+    vectors,
     work_statements,
 )
 from ilab_memory.stores.sqlite.numbered_parameters import NumberedConnection, by_number
 
-MODULES = (exports, fact_statements, statements, vector_statements, work_statements)
+MODULES = (exports, fact_statements, statements, vectors, work_statements)
 #: Parts of statements begin with an underscore.
 NUMBERED = {
     f"{module.__name__.rpartition('.')[2]}.{name}": text

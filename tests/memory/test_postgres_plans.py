@@ -17,7 +17,7 @@ from ilab_memory.stores.postgres import (
     schema,
     search_statements,
     statements,
-    vector_statements,
+    vectors,
 )
 from memory.support import EPOCH
 from postgres import Cluster
@@ -26,7 +26,7 @@ PARTITIONS = 16
 TABLES = [name for name, _, _ in schema.TABLES]
 ALL = {
     name: text
-    for module in (statements, search_statements, fact_statements, exports, vector_statements)
+    for module in (statements, search_statements, fact_statements, exports, vectors)
     for name, text in vars(module).items()
     if name.isupper() and not name.startswith("_") and not name.endswith("_COLUMNS")
 }

@@ -17,22 +17,15 @@ from ilab_memory.stores.sqlite import (
     fact_statements,
     search_statements,
     statements,
-    vector_statements,
+    vectors,
 )
 
-ALL = (
-    vars(statements)
-    | vars(erasure)
-    | vars(exports)
-    | vars(fact_statements)
-    | vars(search_statements)
-    | vars(vector_statements)
-)
+ALL = vars(statements) | vars(erasure) | vars(exports) | vars(fact_statements) | vars(search_statements) | vars(vectors)
 NAMED = {
     name: text
     for name, text in ALL.items()
     if isinstance(text, str) and name.isupper() and not name.startswith("_") and not name.endswith("_COLUMNS")
-    if name not in {"FACTS", "OF_USER", "REMOVE_VECTOR", "WAITING_USERS", "COUNT_WAITING"}
+    if name not in {"FACTS", "OF_USER", "WAITING_USERS", "COUNT_WAITING"}
 }
 #: Not about rows of users: they add a row, or touch the index, the WAL or the few erasures that are not finished.
 NO_LOOKUP = {

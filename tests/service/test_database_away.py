@@ -21,7 +21,7 @@ from ilab_chat_service.idempotency import postgres as postgres_store
 from ilab_chat_service.idempotency.postgres import open_lock_session
 from ilab_chat_service.server import serving
 from ilab_chat_service.settings import Settings, database_url
-from ilab_memory.stores.postgres.conninfo import conninfo
+from ilab_memory.stores.postgres.pool import conninfo
 from postgres import FAST, Cluster, running_cluster
 from rpcs import reason
 from service.leases import NOW, open_log

@@ -1,9 +1,20 @@
 """The rules of consolidation that both stores share."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from ilab_memory.core.models import Observation
 from ilab_memory.core.work import Work, WorkTurns
+
+
+def claimed(lease: str, row: Sequence[Any] | None) -> Work | None:
+    """Return the work of a row that was claimed with *lease*, None without a row."""
+    if row is None:
+        return None
+    user_id, cursor, pending, attempts, tokens_used = row
+    return Work(
+        user_id=user_id, lease=lease, cursor=cursor, pending=pending, attempts=attempts, tokens_used=tokens_used
+    )
 
 
 def fitting(work: Work, rows: Sequence[tuple[int, Observation]], *, limit: int, most_bytes: int, now: str) -> WorkTurns:
@@ -11,7 +22,7 @@ def fitting(work: Work, rows: Sequence[tuple[int, Observation]], *, limit: int, 
     taken: list[Observation] = []
     cursor, size = work.cursor, 0
     for number, row in rows[:limit]:
-        if not has_expired(row, now):
+        if row.expire_time is None or row.expire_time > now:
             size += len(row.content.encode())
             if taken and size > most_bytes:
                 return WorkTurns.model_construct(observations=taken, cursor=cursor, has_more=True)
@@ -20,13 +31,7 @@ def fitting(work: Work, rows: Sequence[tuple[int, Observation]], *, limit: int, 
     return WorkTurns.model_construct(observations=taken, cursor=cursor, has_more=len(rows) > limit)
 
 
-def has_expired(row: Observation, now: str) -> bool:
-    """Return whether *row* has expired at *now*."""
-    expire_time = getattr(row, "expire_time", None)
-    return expire_time is not None and expire_time <= now
-
-
-def replaces(stored: Sequence[object] | None, moment: object) -> bool:
+def replaces(stored: Sequence[Any] | None, moment: Any) -> bool:
     """Return whether what was derived from an observation of *moment* may replace what is *stored* under its key.
 
     *stored*: `pinned` and `updated_at` of the row, if there is one.
@@ -34,13 +39,9 @@ def replaces(stored: Sequence[object] | None, moment: object) -> bool:
     if stored is None:
         return True
     pinned, updated_at = stored
-    return not pinned and not _is_after(updated_at, moment)
+    return not pinned and bool(updated_at <= moment)
 
 
 def ids(turns: Iterable[Observation]) -> list[int]:
     """Return the ids of *turns*."""
     return [turn.id or 0 for turn in turns]
-
-
-def _is_after(one: object, other: object) -> bool:
-    return bool(one > other)  # type: ignore[operator] # both are texts, or both are datetimes

@@ -8,7 +8,7 @@ import psycopg
 from ilab_memory.core.models import Observation, UserRows
 from ilab_memory.core.store import Source
 from ilab_memory.stores.common.users import LENGTHS
-from ilab_memory.stores.postgres import fact_statements, statements, user_sessions, vector_statements, work_statements
+from ilab_memory.stores.postgres import fact_statements, statements, user_sessions, vectors, work_statements
 from ilab_memory.stores.postgres.blind_index import IndexEntry
 from ilab_memory.stores.postgres.connections import replicated
 from ilab_memory.stores.postgres.schema import SCHEMA
@@ -28,7 +28,7 @@ _OBSERVATIONS = f"""
 _SOURCES = f"COPY {SCHEMA}.sources (user_id, fact, source, is_earlier) FROM STDIN"
 _ERASE_ALL = (
     statements.ERASE_OBSERVATIONS, fact_statements.ERASE_SOURCES, statements.ERASE_SESSIONS, statements.ERASE_USER,
-    work_statements.ERASE, vector_statements.ERASE_VECTORS, vector_statements.ERASE_STATE,
+    work_statements.ERASE, vectors.ERASE_VECTORS, vectors.ERASE_STATE,
 )  # fmt: skip
 # The one statement that names no user: a copy asks once, at its end.
 COUNT_USERS = f"SELECT count(*) FROM {SCHEMA}.users"  # noqa: S608 - nothing but a constant is interpolated

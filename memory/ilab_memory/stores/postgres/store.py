@@ -28,9 +28,8 @@ from ilab_memory.stores.postgres import (
 )
 from ilab_memory.stores.postgres.blind_index import IndexEntry
 from ilab_memory.stores.postgres.connections import Connections
-from ilab_memory.stores.postgres.conninfo import conninfo
 from ilab_memory.stores.postgres.migrations import open_database
-from ilab_memory.stores.postgres.pool import Pool
+from ilab_memory.stores.postgres.pool import Pool, conninfo
 from ilab_memory.stores.postgres.reads import PostgresReads
 from ilab_memory.stores.postgres.vectors import PostgresVectors
 from ilab_memory.stores.postgres.work import PostgresWork

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from ilab_memory.limits import MOST_REBUILT
 from ilab_memory.sessions import SUMMARY_WITHOUT_TITLES, auto_close_summary, is_ahead, is_expired
 from ilab_memory.stores.common.users import LENGTHS, new_index_key
-from ilab_memory.stores.postgres import fact_statements, statements, vector_statements, work_statements
+from ilab_memory.stores.postgres import fact_statements, statements, vectors, work_statements
 from ilab_memory.stores.postgres.connections import Query, Row, Transaction
 from ilab_memory.timestamps import to_text
 
@@ -93,8 +93,8 @@ def forget(transaction: Transaction, user_id: str) -> int:
         (statements.ERASE_OBSERVATIONS, asked),
         (fact_statements.ERASE_SOURCES, asked),
         (work_statements.ERASE, asked),
-        (vector_statements.ERASE_VECTORS, asked),
-        (vector_statements.ERASE_STATE, asked),
+        (vectors.ERASE_VECTORS, asked),
+        (vectors.ERASE_STATE, asked),
         (statements.ERASE_SESSIONS, asked),
         (statements.ERASE_USER, asked),
     )

@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from ilab_memory.stores.sqlite import reads, statements, vector_statements, work_statements
+from ilab_memory.stores.sqlite import reads, statements, vectors, work_statements
 from ilab_memory.stores.sqlite.blind_index import IndexEntry, UserKey
 from ilab_memory.stores.sqlite.saves import row_number
 from ilab_memory.stores.sqlite.write_queue import Transaction
@@ -80,7 +80,7 @@ def mark_deleted(transaction: Transaction, user_id: str) -> int:
         return 0
     key, observations = row
     transaction.execute(work_statements.ERASE, (key,))
-    transaction.execute(vector_statements.REMOVE_STATE, (key,))
+    transaction.execute(vectors.REMOVE_STATE, (key,))
     add_erasure(transaction, user_id, key)
     return int(observations)
 
@@ -120,7 +120,7 @@ def tombstones(connection: sqlite3.Connection) -> list[UserKey]:
 
 def erase_vectors(transaction: Transaction, user: UserKey) -> bool:
     """Erase some of the user's vectors; return whether any were left. They go before the observations."""
-    return transaction.execute(vector_statements.REMOVE_SOME, (user.key, VECTOR_BLOCKS)).rowcount > 0
+    return transaction.execute(vectors.REMOVE_SOME, (user.key, VECTOR_BLOCKS)).rowcount > 0
 
 
 def next_rows(connection: sqlite3.Connection, user: UserKey) -> list[ErasedRow]:

@@ -28,9 +28,8 @@ from ilab_memory.core.errors import StorageDamaged, StorageError
 from ilab_memory.stores.sqlite import erasure, schema
 from ilab_memory.stores.sqlite.connections import SYNCHRONOUS, Database, raise_closed
 from ilab_memory.stores.sqlite.group_commit import REWRITE_SUFFIX, Writer
-from ilab_memory.stores.sqlite.page_file import PageFile
+from ilab_memory.stores.sqlite.page_file import PageFile, pages_in_log
 from ilab_memory.stores.sqlite.pages import MOST_PAGES, DamagedPageError
-from ilab_memory.stores.sqlite.wal import pages_in_log
 from ilab_memory.stores.sqlite.write_queue import BATCH_CHARACTERS, Transaction
 
 if sys.platform != "win32":

@@ -1,4 +1,4 @@
-"""The database file itself, read and written past SQLite. Only what belongs to no row may be overwritten."""
+"""The database file itself and its log, past SQLite. Only what belongs to no row may be overwritten."""
 
 import os
 import struct
@@ -30,6 +30,11 @@ SHARED_FIRST: Final = 0x40000000 + 2
 SHARED_SIZE: Final = 510
 #: `struct flock` of 64-bit Linux: type, whence, start, length, process.
 _FLOCK: Final = "hhqqi4x"
+
+# Of the write-ahead log: https://www.sqlite.org/fileformat2.html#the_write_ahead_log
+_LOG_HEADER: Final = struct.Struct(">8xI4x8s8x")
+_FRAME: Final = struct.Struct(">I4x8s8x")
+_MAGIC: Final = (b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83")
 
 #: The open files of this process by device and inode, each with the number of its users. Closing one frees all locks
 #: that the process has on it, those of SQLite too, so each is opened once and stays open while a connection uses it.
@@ -175,6 +180,32 @@ class PageFiles:
         else:
             # Also with no users left, but other connections, perhaps of this process: see `_open`.
             _open[identity] = (descriptor, users - 1)
+
+
+def pages_in_log(path: Path) -> set[int]:
+    """Return the numbers of all pages in the write-ahead log of the database *path*, or more.
+
+    Nobody may write to the database.
+    """
+    pages: set[int] = set()
+    # SQLite follows links.
+    file = Path(f"{path.resolve()}-wal")
+    if not file.exists():
+        return pages
+    # Unbuffered: only the headers of the frames are read.
+    with file.open("rb", buffering=0) as log:
+        header = log.read(_LOG_HEADER.size)
+        if len(header) < _LOG_HEADER.size or not header.startswith(_MAGIC):
+            return pages
+        page_bytes, salt = _LOG_HEADER.unpack(header)
+        while len(frame := log.read(_FRAME.size)) == _FRAME.size:
+            page, its_salt = _FRAME.unpack(frame)
+            # This frame and those after it are left from before the log was begun again.
+            if its_salt != salt:
+                break
+            pages.add(page)
+            log.seek(page_bytes, os.SEEK_CUR)
+    return pages
 
 
 def _runs(pages: Iterable[int] | None, count: int, most: int) -> Iterator[tuple[int, int]]:

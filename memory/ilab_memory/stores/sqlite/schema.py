@@ -2,7 +2,7 @@
 # ruff: noqa: S608 - nothing but constants is interpolated
 
 from ilab_memory.core.config import FACT_TYPES
-from ilab_memory.stores.sqlite.vector_statements import REMOVE_VECTOR
+from ilab_memory.core.vector_store import BLOCK
 
 #: Version of the schema that this code reads and writes, stored in the file's `user_version`. A change of what
 #: `ilab_memory.recall.analysis.fields` returns needs a new version too, with a migration that rebuilds the index: rows
@@ -147,6 +147,17 @@ TABLES = (
     "CREATE TABLE last_rewrite (ended_at REAL NOT NULL, seconds REAL NOT NULL)",
 )
 
+# Remove the vector of the observation OLD. What `||` makes of two blobs is a text of the same bytes.
+_VECTOR_BEGIN = f"(OLD.number % {BLOCK}) * size"
+_REMOVE_VECTOR = f"""
+    UPDATE vectors SET stamp = random(), data = CAST(
+        substr(data, 1, {_VECTOR_BEGIN}) || zeroblob(size) || substr(data, {_VECTOR_BEGIN} + size + 1) AS BLOB
+    )
+    WHERE user = OLD.user AND block = OLD.number / {BLOCK} AND length(data) > {_VECTOR_BEGIN};
+    DELETE FROM vectors
+    WHERE user = OLD.user AND block = OLD.number / {BLOCK} AND data = zeroblob(length(data));
+"""
+
 # The changes of a save besides its row. They are triggers, so that one statement does it all: between two statements
 # the writer releases the GIL.
 TRIGGERS = (
@@ -174,14 +185,14 @@ TRIGGERS = (
             reply_terms = reply_terms + NEW.reply_terms - OLD.reply_terms,
             tail_terms = tail_terms + NEW.tail_terms - OLD.tail_terms
         WHERE key = NEW.user;
-        {REMOVE_VECTOR}
+        {_REMOVE_VECTOR}
     END
     """,
     f"""
     CREATE TRIGGER observation_deleted AFTER DELETE ON observations BEGIN
         DELETE FROM sources WHERE user = OLD.user AND fact = OLD.id;
         DELETE FROM sources WHERE user = OLD.user AND source = OLD.id;
-        {REMOVE_VECTOR}
+        {_REMOVE_VECTOR}
     END
     """,
 )
