@@ -8,7 +8,7 @@ import psycopg
 from ilab_memory.core.models import Observation, UserRows
 from ilab_memory.core.store import Source
 from ilab_memory.stores.common.users import LENGTHS
-from ilab_memory.stores.postgres import fact_statements, statements, user_sessions, vectors, work_statements
+from ilab_memory.stores.postgres import statements, user_sessions
 from ilab_memory.stores.postgres.blind_index import IndexEntry
 from ilab_memory.stores.postgres.connections import replicated
 from ilab_memory.stores.postgres.schema import SCHEMA
@@ -18,18 +18,8 @@ _SESSIONS = f"""
         user_id, number, conversation_id, id, started_at, ended_at, last_activity_at, summary, is_auto_generated
     ) FROM STDIN
 """
-_OBSERVATIONS = f"""
-    COPY {SCHEMA}.observations (
-        user_id, id, number, session, conversation_id, type, title, topic_key, normalized_hash, revision_count,
-        created_at, updated_at, title_terms, said_terms, reply_terms, tail_terms, terms, content,
-        pinned, expire_at, about
-    ) FROM STDIN
-"""
+_OBSERVATIONS = f"COPY {SCHEMA}.observations ({statements.NEW_COLUMNS}) FROM STDIN"
 _SOURCES = f"COPY {SCHEMA}.sources (user_id, fact, source, is_earlier) FROM STDIN"
-_ERASE_ALL = (
-    statements.ERASE_OBSERVATIONS, fact_statements.ERASE_SOURCES, statements.ERASE_SESSIONS, statements.ERASE_USER,
-    work_statements.ERASE, vectors.ERASE_VECTORS, vectors.ERASE_STATE,
-)  # fmt: skip
 # The one statement that names no user: a copy asks once, at its end.
 COUNT_USERS = f"SELECT count(*) FROM {SCHEMA}.users"  # noqa: S608 - nothing but a constant is interpolated
 
@@ -73,7 +63,7 @@ def _enter(connection: psycopg.Connection, user: dict[str, Any], *, replace: boo
     # earlier copy of the user may not be there yet.
     connection.execute(statements.LOCK_USER, user)
     if replace:
-        for erase in _ERASE_ALL:
+        for erase in user_sessions.ERASE_ALL:
             connection.execute(erase, user)
         connection.execute(statements.NEW_USER, user)
     return replace

@@ -17,32 +17,29 @@ from ilab_memory.stores.common.users import LENGTHS
 from ilab_memory.stores.postgres import fact_statements, statements, user_sessions
 from ilab_memory.stores.postgres.blind_index import IndexEntry
 from ilab_memory.stores.postgres.connections import Query, Row, Transaction
-from ilab_memory.stores.postgres.saves import Removed, Writing, alone
+from ilab_memory.stores.postgres.saves import Writing, alone, removed
 from ilab_memory.timestamps import to_text
 
 
 class StoredObservation(NamedTuple):
     """An observation as it is."""
 
+    session: int
     session_id: str
+    conversation_id: str
     topic_key: str | None
     pinned: bool
     expire_at: str | None
     parts: Stored
-    lengths: Mapping[str, int]
+    lengths: Sequence[int]
 
 
 def stored(row: Row) -> StoredObservation:
     """Return the observation of a row of `TO_CHANGE`."""
-    session_id, topic_key, pinned, expire_at, kind, title, content, normalized_hash, about, *lengths = row
-    return StoredObservation(
-        session_id,
-        topic_key,
-        pinned,
-        None if expire_at is None else to_text(expire_at),
-        Stored(kind, title, content, bytes(normalized_hash), about),
-        dict(zip(LENGTHS, lengths, strict=True)),
-    )
+    *place, pinned, expire_at, kind, title, content, normalized_hash, about = row[: -len(LENGTHS)]
+    expiry = None if expire_at is None else to_text(expire_at)
+    parts = Stored(kind, title, content, bytes(normalized_hash), about)
+    return StoredObservation._make((*place, pinned, expiry, parts, row[-len(LENGTHS) :]))
 
 
 def change(
@@ -76,17 +73,23 @@ def change(
         transaction.commit(pin)
         return result.model_copy(update={"outcome": "updated"})
     indexed = analyzed(new.title, new.content)
-    number = user.last_number + 1
-    row = asked | indexed.lengths | new._asdict()
-    row |= {"number": number, "now": now, "terms": indexed.vector(user.index_key)}
+    row = asked | indexed.lengths | new._asdict() | flags
+    row |= {
+        "number": user.last_number + 1,
+        "session": old.session,
+        "conversation_id": old.conversation_id,
+        "updated_at": now,
+        "terms": indexed.vector(user.index_key),
+    }
     writing = Writing(user_id, user)
-    writing.edit(row, indexed.lengths, old.lengths, old_title=old.parts.title)
+    before = removed((observation_id, old.parts.title, *old.lengths))
+    writing.change(row, before, old_hash=old.parts.normalized_hash)
     if not is_pinned:
         writing.queries.append(pin)
     if new.content != old.parts.content:
         writing.remove(alone(transaction, user_id, observation_id))
         source = {"user_id": user_id, "source": observation_id, "kept": []}
-        writing.queries += [(fact_statements.MAKE_EARLIER, asked), (fact_statements.REMOVE_SOURCE, source)]
+        writing.queries.append((fact_statements.REMOVE_SOURCE, source))
     writing.commit(transaction)
     return result.model_copy(update={"outcome": "updated"})
 
@@ -98,12 +101,12 @@ def delete(transaction: Transaction, user_id: str, observation_id: int) -> list[
     if not found:
         return []
     old = stored(found[0])
-    this = Removed(observation_id, old.parts.title, old.lengths)
-    removed = [this, *alone(transaction, user_id, observation_id)]
+    this = removed((observation_id, old.parts.title, *old.lengths))
+    going = [this, *alone(transaction, user_id, observation_id)]
     writing = Writing(user_id, user_sessions.User._make(users[0]))
-    writing.remove(removed)
+    writing.remove(going)
     writing.commit(transaction)
-    return [each.id for each in removed]
+    return [each.id for each in going]
 
 
 def add_sources(transaction: Transaction, user_id: str, sources: Sequence[Source]) -> None:
@@ -145,22 +148,16 @@ def add_rows(
         importing.add_session(session)
     for row, indexed in rows:
         importing.add_row(row, indexed)
-    transaction.commit(*importing.queries())
+    importing.commit(transaction)
     return importing.result
 
 
-class _Importing:
-    """The rows that an import writes, and the user's counts after it."""
+class _Importing(Writing):
+    """The rows that an import writes."""
 
     def __init__(self, user_id: str, user: user_sessions.User, known: Mapping[str, tuple[int, str]]) -> None:
-        self._user_id = user_id
-        self._user = user
+        super().__init__(user_id, user)
         self._known = dict(known)
-        self._number = user.last_number
-        self._session = user.last_session
-        self._sessions: list[Query] = []
-        self._rows: list[Query] = []
-        self._added = dict.fromkeys(LENGTHS, 0)
         self.active: set[str] = set()
         self.keys: dict[str, tuple[Any, ...]] = {}
         """Of each topic key the id, type, title and hash of its row."""
@@ -170,18 +167,7 @@ class _Importing:
 
     @property
     def result(self) -> AddedRows:
-        return AddedRows(len(self._sessions), len(self._rows), self._ids)
-
-    def queries(self) -> list[Query]:
-        counting = user_sessions.count_in(
-            self._user_id,
-            self._user,
-            last_number=self._number,
-            last_session=self._session,
-            observations=len(self._rows),
-            **self._added,
-        )
-        return [*self._sessions, *self._rows, counting]
+        return AddedRows(self._session - self._user.last_session, self._added["observations"], self._ids)
 
     def add_session(self, session: Session) -> None:
         if self._session_of(session.id) is not None:
@@ -205,7 +191,7 @@ class _Importing:
             "summary": session.summary,
             "is_auto_generated": session.is_auto_generated,
         }
-        self._sessions.append((statements.IMPORT_SESSION, row))
+        self.queries.append((statements.IMPORT_SESSION, row))
 
     def add_row(self, row: ImportedRow, indexed: IndexEntry) -> None:
         found = self._session_of(row.session_id)
@@ -217,26 +203,24 @@ class _Importing:
         if row.topic_key in self.keys if row.topic_key is not None else same in self.unkeyed:
             self._ids.append(self._known_id(row, same))
             return
-        self._number += 1
-        observation_id = self._user.first_id + self._number
+        number = self._number + 1
+        observation_id = self._user.first_id + number
         self._ids.append(observation_id)
         if row.topic_key is None:
             self.unkeyed[same] = observation_id
         else:
             self.keys[row.topic_key] = (observation_id, row.type, row.title, normalized_hash)
-        for name in LENGTHS:
-            self._added[name] += indexed.lengths[name]
         columns = {
             "user_id": self._user_id,
             "id": observation_id,
-            "number": self._number,
+            "number": number,
             "session": session,
             "conversation_id": conversation_id,
             **imported_columns(row),
             "terms": indexed.vector(self._user.index_key),
             **indexed.lengths,
         }
-        self._rows.append((statements.IMPORT_OBSERVATION, columns))
+        self.add(columns)
 
     def _known_id(self, row: ImportedRow, same: tuple[Any, ...]) -> int | None:
         """Return the id of the row that the user has; None if it is another one of this topic key."""

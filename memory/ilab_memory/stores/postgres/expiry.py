@@ -1,17 +1,16 @@
 """Erasing what has expired or is old, of all users: one transaction for each user."""
 # ruff: noqa: S608 - nothing but constants is interpolated
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from functools import partial
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
-from ilab_memory.stores.common.users import LENGTHS
 from ilab_memory.stores.postgres import fact_statements, statements, user_sessions
 from ilab_memory.stores.postgres.connections import Connections, Row, Transaction
-from ilab_memory.stores.postgres.saves import Removed, Writing
+from ilab_memory.stores.postgres.saves import Writing, removed
 from ilab_memory.stores.postgres.schema import SCHEMA
 
 _EXPIRING = "erase what has expired"
@@ -64,11 +63,6 @@ def _erase(transaction: Transaction, wanted: Mapping[str, Any]) -> int:
     if not rows:
         return 0
     writing = Writing(wanted["user_id"], user_sessions.User._make(users[0]))
-    writing.remove([_removed(row) for row in rows])
+    writing.remove(list(map(removed, rows)))
     writing.commit(transaction)
     return len(rows)
-
-
-def _removed(row: Sequence[Any]) -> Removed:
-    observation_id, title, *lengths = row
-    return Removed(observation_id, title, dict(zip(LENGTHS, lengths, strict=True)))

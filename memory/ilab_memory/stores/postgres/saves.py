@@ -22,11 +22,17 @@ from ilab_memory.timestamps import to_text
 
 
 class Removed(NamedTuple):
-    """An observation to delete."""
+    """A stored observation that is deleted or changed."""
 
     id: int
     title: str
     lengths: Mapping[str, int]
+
+
+def removed(row: Row) -> Removed:
+    """Return the observation of a row of its id, title and LENGTHS."""
+    observation_id, title, *lengths = row
+    return Removed(observation_id, title, dict(zip(LENGTHS, lengths, strict=True)))
 
 
 class _Known(NamedTuple):
@@ -50,16 +56,22 @@ class Writing:
         self._added = Counter[str]()
         self._titles: list[str] = []
 
-    def edit(
-        self, row: Mapping[str, Any], lengths: Mapping[str, int], before: Mapping[str, int], *, old_title: str
-    ) -> None:
-        """Change an observation to *row*; *lengths* are its term counts, *before* the former ones."""
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Write the new observation *row*."""
         self._number = row["number"]
-        self._added.update(lengths)
-        self._added.subtract(before)
-        self.queries += [*removal(self._user_id, [row["id"]]), (statements.EDIT_OBSERVATION, row)]
-        if row["title"] != old_title:
-            self._titles.append(old_title)
+        self._added.update({name: row[name] for name in LENGTHS}, observations=1)
+        self.queries.append((statements.NEW_OBSERVATION, row))
+
+    def change(self, row: Mapping[str, Any], old: Removed, *, old_hash: bytes) -> None:
+        """Let the observation *old* be *row*."""
+        self._number = row["number"]
+        self._added.update({name: row[name] for name in LENGTHS})
+        self._added.subtract(old.lengths)
+        self.queries += [*removal(self._user_id, [old.id]), (statements.CHANGE_OBSERVATION, row)]
+        if row["normalized_hash"] != old_hash:
+            self.queries.append((fact_statements.MAKE_EARLIER, {"user_id": self._user_id, "id": old.id}))
+        if row["title"] != old.title:
+            self._titles.append(old.title)
 
     def remove(self, observations: Sequence[Removed]) -> None:
         """Delete *observations* and their sources."""
@@ -108,21 +120,20 @@ class Saving(Writing):
         """Write *redacted*; *found*: the row of its key, or the equal one without a key."""
         if found is not None and (redacted.topic_key is None or _keyed(found).equals(redacted)):
             return self._result(int(found[0]), "deduped", redacted)
-        self._number += 1
+        number = self._number + 1
         row = _columns(redacted, self._now) | indexed.lengths
         row |= {
-            "id": self._user.first_id + self._number if found is None else int(found[0]),
+            "id": self._user.first_id + number if found is None else int(found[0]),
             "session": self._session_now.number,
-            "number": self._number,
+            "number": number,
             "terms": indexed.vector(self._user.index_key),
             "content": redacted.content,
         }
-        self._added.update(indexed.lengths)
         if found is None:
-            self._added["observations"] += 1
-            self.queries.append((statements.NEW_OBSERVATION, row))
+            self.add(row)
             return self._result(row["id"], "created", redacted)
-        self._change(row, found)
+        old = _keyed(found)
+        self.change(row, removed((found[0], old.title, *found[1:5])), old_hash=old.normalized_hash)
         return self._result(row["id"], "updated", redacted)
 
     def save_facts(
@@ -139,15 +150,6 @@ class Saving(Writing):
             link = {"user_id": self._user_id, "fact": results[-1].id, "source": saved.id}
             self.queries.append((fact_statements.ADD_SOURCE, link))
         return results
-
-    def _change(self, row: dict[str, Any], found: Row) -> None:
-        old = _keyed(found)
-        self._added.subtract(dict(zip(LENGTHS, found[1:5], strict=True)))
-        self.queries += [*removal(self._user_id, [row["id"]]), (statements.CHANGE_OBSERVATION, row)]
-        if old.normalized_hash != row["normalized_hash"]:
-            self.queries.append((fact_statements.MAKE_EARLIER, {"user_id": self._user_id, "id": row["id"]}))
-        if old.title != row["title"]:
-            self._titles.append(old.title)
 
     def _result(
         self, observation_id: int, outcome: Literal["created", "updated", "deduped"], redacted: Redacted
@@ -244,7 +246,7 @@ def alone(transaction: Transaction, user_id: str, source: int, *, kept: Collecti
             left[fact] -= 1
             if not left[fact]:
                 gone.append(fact)
-    known = {fact: Removed(fact, title, dict(zip(LENGTHS, lengths, strict=True))) for fact, _, title, *lengths in rows}
+    known = {fact: removed((fact, *title_and_lengths)) for fact, _, *title_and_lengths in rows}
     return [known[fact] for fact in gone[1:]]
 
 
@@ -266,6 +268,9 @@ def _columns(redacted: Redacted, now: datetime) -> dict[str, Any]:
         "pinned": redacted.pinned,
         "expire_at": redacted.expire_at,
         "about": redacted.about,
+        "revision_count": 1,
+        "created_at": now,
+        "updated_at": now,
         "now": now,
     }
 

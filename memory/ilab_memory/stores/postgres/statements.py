@@ -104,41 +104,35 @@ FACTS_BY_KEY = f"""
     SELECT topic_key, {_KEYED} FROM {_OBSERVATIONS_TABLE}
     WHERE user_id = %(user_id)s AND topic_key = ANY(%(topic_keys)s::text[])
 """
+#: The columns of a new observation.
+NEW_COLUMNS = """
+    user_id, id, number, session, conversation_id, type, title, topic_key, normalized_hash, revision_count,
+    created_at, updated_at, title_terms, said_terms, reply_terms, tail_terms, terms, content, pinned, expire_at, about
+"""
 NEW_OBSERVATION = f"""
-    INSERT INTO {_OBSERVATIONS_TABLE} (
-        user_id, id, number, session, conversation_id, type, title, topic_key, normalized_hash,
-        created_at, updated_at, title_terms, said_terms, reply_terms, tail_terms, terms, content,
-        pinned, expire_at, about
-    ) VALUES (
+    INSERT INTO {_OBSERVATIONS_TABLE} ({NEW_COLUMNS}) VALUES (
         %(user_id)s, %(id)s, %(number)s, %(session)s, %(conversation_id)s, %(type)s, %(title)s, %(topic_key)s,
-        %(normalized_hash)s, %(now)s, %(now)s,
+        %(normalized_hash)s, %(revision_count)s, %(created_at)s, %(updated_at)s,
         %(title_terms)s, %(said_terms)s, %(reply_terms)s, %(tail_terms)s, %(terms)s::tsvector, %(content)s,
         %(pinned)s, %(expire_at)s, %(about)s
     )
 """
+# A save never unpins.
 CHANGE_OBSERVATION = f"""
     UPDATE {_OBSERVATIONS_TABLE} SET
         number = %(number)s, session = %(session)s, conversation_id = %(conversation_id)s, type = %(type)s,
         title = %(title)s, normalized_hash = %(normalized_hash)s, revision_count = revision_count + 1,
-        updated_at = %(now)s, title_terms = %(title_terms)s, said_terms = %(said_terms)s, reply_terms = %(reply_terms)s,
-        tail_terms = %(tail_terms)s, terms = %(terms)s::tsvector, content = %(content)s,
+        updated_at = %(updated_at)s, title_terms = %(title_terms)s, said_terms = %(said_terms)s,
+        reply_terms = %(reply_terms)s, tail_terms = %(tail_terms)s, terms = %(terms)s::tsvector, content = %(content)s,
         pinned = pinned OR %(pinned)s, expire_at = %(expire_at)s, about = %(about)s
     WHERE user_id = %(user_id)s AND id = %(id)s
 """
 # An observation as it is, for a change or an erasure.
 TO_CHANGE = f"""
-    SELECT s.id, o.topic_key, o.pinned, o.expire_at, o.type, o.title, o.content, o.normalized_hash, o.about,
-        o.title_terms, o.said_terms, o.reply_terms, o.tail_terms
+    SELECT o.session, s.id, s.conversation_id, o.topic_key, o.pinned, o.expire_at, o.type, o.title, o.content,
+        o.normalized_hash, o.about, o.title_terms, o.said_terms, o.reply_terms, o.tail_terms
     FROM {_OBSERVATIONS_TABLE} o JOIN {_SESSIONS} s ON s.user_id = %(user_id)s AND s.number = o.session
     WHERE o.user_id = %(user_id)s AND o.id = %(id)s
-"""
-EDIT_OBSERVATION = f"""
-    UPDATE {_OBSERVATIONS_TABLE} SET
-        number = %(number)s, type = %(type)s, title = %(title)s, normalized_hash = %(normalized_hash)s,
-        revision_count = revision_count + 1, updated_at = %(now)s, title_terms = %(title_terms)s,
-        said_terms = %(said_terms)s, reply_terms = %(reply_terms)s, tail_terms = %(tail_terms)s,
-        terms = %(terms)s::tsvector, content = %(content)s, about = %(about)s
-    WHERE user_id = %(user_id)s AND id = %(id)s
 """
 PIN_OBSERVATION = f"""
     UPDATE {_OBSERVATIONS_TABLE} SET pinned = %(pinned)s, expire_at = %(expire_at)s
@@ -187,19 +181,6 @@ IMPORT_SESSION = f"""
         %(last_activity_at)s, %(summary)s, %(is_auto_generated)s
     )
 """
-IMPORT_OBSERVATION = f"""
-    INSERT INTO {_OBSERVATIONS_TABLE} (
-        user_id, id, number, session, conversation_id, type, title, topic_key, normalized_hash, revision_count,
-        created_at, updated_at, title_terms, said_terms, reply_terms, tail_terms, terms, content,
-        pinned, expire_at, about
-    ) VALUES (
-        %(user_id)s, %(id)s, %(number)s, %(session)s, %(conversation_id)s, %(type)s, %(title)s, %(topic_key)s,
-        %(normalized_hash)s, %(revision_count)s, %(created_at)s, %(updated_at)s,
-        %(title_terms)s, %(said_terms)s, %(reply_terms)s, %(tail_terms)s, %(terms)s::tsvector, %(content)s,
-        %(pinned)s, %(expire_at)s, %(about)s
-    )
-"""
-
 # Reading whole rows.
 _PLAIN_COLUMNS = """
     o.id, s.id, o.type, o.title, o.content, o.topic_key, encode(o.normalized_hash, 'hex'), o.revision_count,

@@ -21,6 +21,12 @@ from ilab_memory.timestamps import to_text
 # users. All ids stay below 2**53, for readers that use floating point.
 _FIRST_IDS = 2**52
 
+#: Erase all of a user.
+ERASE_ALL = (
+    statements.ERASE_OBSERVATIONS, fact_statements.ERASE_SOURCES, work_statements.ERASE, vectors.ERASE_VECTORS,
+    vectors.ERASE_STATE, statements.ERASE_SESSIONS, statements.ERASE_USER,
+)  # fmt: skip
+
 
 class User(NamedTuple):
     """A user, whose row is locked."""
@@ -89,15 +95,7 @@ def forget(transaction: Transaction, user_id: str) -> int:
     (users,) = transaction.ask((statements.LOCK_USER, asked))
     if not users:
         return 0
-    transaction.commit(
-        (statements.ERASE_OBSERVATIONS, asked),
-        (fact_statements.ERASE_SOURCES, asked),
-        (work_statements.ERASE, asked),
-        (vectors.ERASE_VECTORS, asked),
-        (vectors.ERASE_STATE, asked),
-        (statements.ERASE_SESSIONS, asked),
-        (statements.ERASE_USER, asked),
-    )
+    transaction.commit(*((erase, asked) for erase in ERASE_ALL))
     return User._make(users[0]).observations
 
 
