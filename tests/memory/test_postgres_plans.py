@@ -118,7 +118,7 @@ def test_every_statement_is_covered() -> None:
     assert len(NAMED) >= 25
     assert ALL.keys() - NAMED.keys() == {
         "NOT_SYNCED", "SCHEMA", "HASH", "PREFIX", "MOST_COMPARED", "MOST_RECENT", "MOST_REBUILT", "FACTS",
-        "LONG_CHARACTERS", "PREVIEW_CHARACTERS", "BLOCK", "WALKED_ROWS", "EXPORT_PAGE", "EXPORT_BYTES", "UTC",
+        "LONG_CHARACTERS", "PREVIEW_CHARACTERS", "BLOCK", "WALKED_ROWS", "EXPORT_PAGE", "EXPORT_BYTES",
         *OF_ALL,
     }  # fmt: skip
 

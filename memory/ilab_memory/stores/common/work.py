@@ -31,7 +31,7 @@ def fitting(work: Work, rows: Sequence[tuple[int, Observation]], *, limit: int, 
     return WorkTurns.model_construct(observations=taken, cursor=cursor, has_more=len(rows) > limit)
 
 
-def replaces(stored: Sequence[Any] | None, moment: Any) -> bool:
+def replaces(stored: Sequence[Any] | None, moment: str) -> bool:
     """Return whether what was derived from an observation of *moment* may replace what is *stored* under its key.
 
     *stored*: `pinned` and `updated_at` of the row, if there is one.

@@ -17,8 +17,7 @@ from ilab_memory.stores.common.users import LENGTHS
 from ilab_memory.stores.postgres import fact_statements, statements, user_sessions
 from ilab_memory.stores.postgres.blind_index import IndexEntry
 from ilab_memory.stores.postgres.connections import Query, Row, Transaction
-from ilab_memory.stores.postgres.saves import Writing, alone, removed
-from ilab_memory.timestamps import to_text
+from ilab_memory.stores.postgres.saves import Writing, alone, old_row
 
 
 class StoredObservation(NamedTuple):
@@ -36,10 +35,9 @@ class StoredObservation(NamedTuple):
 
 def stored(row: Row) -> StoredObservation:
     """Return the observation of a row of `TO_CHANGE`."""
-    *place, pinned, expire_at, kind, title, content, normalized_hash, about = row[: -len(LENGTHS)]
-    expiry = None if expire_at is None else to_text(expire_at)
+    *place, kind, title, content, normalized_hash, about = row[: -len(LENGTHS)]
     parts = Stored(kind, title, content, bytes(normalized_hash), about)
-    return StoredObservation._make((*place, pinned, expiry, parts, row[-len(LENGTHS) :]))
+    return StoredObservation._make((*place, parts, row[-len(LENGTHS) :]))
 
 
 def change(
@@ -82,7 +80,7 @@ def change(
         "terms": indexed.vector(user.index_key),
     }
     writing = Writing(user_id, user)
-    before = removed((observation_id, old.parts.title, *old.lengths))
+    before = old_row((observation_id, old.parts.title, *old.lengths))
     writing.change(row, before, old_hash=old.parts.normalized_hash)
     if not is_pinned:
         writing.queries.append(pin)
@@ -101,7 +99,7 @@ def delete(transaction: Transaction, user_id: str, observation_id: int) -> list[
     if not found:
         return []
     old = stored(found[0])
-    this = removed((observation_id, old.parts.title, *old.lengths))
+    this = old_row((observation_id, old.parts.title, *old.lengths))
     going = [this, *alone(transaction, user_id, observation_id)]
     writing = Writing(user_id, user_sessions.User._make(users[0]))
     writing.remove(going)
@@ -143,7 +141,7 @@ def add_rows(
     importing = _Importing(user_id, user, {row[0]: (row[1], row[2]) for row in known})
     importing.active = {conversation_id for (conversation_id,) in active}
     importing.keys = {key: (int(observation_id), *row[:2], bytes(row[2])) for key, observation_id, *row in keys}
-    importing.unkeyed = {(*row[:3], bytes(row[3]), to_text(row[4])): int(row[5]) for row in unkeyed}
+    importing.unkeyed = {(*row[:3], bytes(row[3]), row[4]): int(row[5]) for row in unkeyed}
     for session in sessions:
         importing.add_session(session)
     for row, indexed in rows:

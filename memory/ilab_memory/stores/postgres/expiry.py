@@ -10,7 +10,7 @@ from typing import Any
 
 from ilab_memory.stores.postgres import fact_statements, statements, user_sessions
 from ilab_memory.stores.postgres.connections import Connections, Row, Transaction
-from ilab_memory.stores.postgres.saves import Writing, removed
+from ilab_memory.stores.postgres.saves import Writing, old_row
 from ilab_memory.stores.postgres.schema import SCHEMA
 
 _EXPIRING = "erase what has expired"
@@ -63,6 +63,6 @@ def _erase(transaction: Transaction, wanted: Mapping[str, Any]) -> int:
     if not rows:
         return 0
     writing = Writing(wanted["user_id"], user_sessions.User._make(users[0]))
-    writing.remove(list(map(removed, rows)))
+    writing.remove(list(map(old_row, rows)))
     writing.commit(transaction)
     return len(rows)

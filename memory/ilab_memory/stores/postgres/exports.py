@@ -2,13 +2,12 @@
 # ruff: noqa: S608 - nothing but constants is interpolated
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from ilab_memory.core.models import Observation, Session
 from ilab_memory.limits import EXPORT_BYTES, EXPORT_PAGE
-from ilab_memory.stores.common import exports
-from ilab_memory.stores.postgres import reads, statements
+from ilab_memory.stores.common import exports, rows
+from ilab_memory.stores.postgres import statements
 from ilab_memory.stores.postgres.connections import Connections
 from ilab_memory.stores.postgres.schema import SCHEMA
 from ilab_memory.stores.postgres.statements import OBSERVATION_COLUMNS, SESSION_COLUMNS
@@ -49,15 +48,15 @@ EXPORT_LATER_SESSION = f"""
 
 def extent(connections: Connections, user_id: str) -> exports.Extent | None:
     """Return what exists of the user now, None if there is no such user."""
-    rows = connections.rows(_EXPORTING, EXPORT_BEGINS, user_id=user_id)
-    return exports.Extent(bytes(rows[0][0]), *rows[0][1:]) if rows else None
+    found = connections.rows(_EXPORTING, EXPORT_BEGINS, user_id=user_id)
+    return exports.Extent(bytes(found[0][0]), *found[0][1:]) if found else None
 
 
 class Export(exports.Export):
     """One export of a database."""
 
     _SESSIONS, _OBSERVATIONS, _LATER_SESSION = EXPORT_SESSIONS, EXPORT_OBSERVATIONS, EXPORT_LATER_SESSION
-    _BEFORE_ALL = datetime.min.replace(tzinfo=UTC)
+    _BEFORE_ALL = "-infinity"
 
     def __init__(self, connections: Connections, user_id: str, extent: exports.Extent) -> None:
         super().__init__(user_id, extent)
@@ -71,7 +70,7 @@ class Export(exports.Export):
         return bytes(users[0][0]) if users else None
 
     def _session(self, row: exports.Row) -> Session:
-        return reads.session(self._user_id, row)
+        return rows.session(self._user_id, row)
 
     def _observation(self, row: exports.Row) -> Observation:
-        return reads.observation(self._user_id, row)
+        return rows.observation(self._user_id, row)

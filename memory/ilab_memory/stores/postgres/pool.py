@@ -11,13 +11,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 
 import psycopg
 from psycopg import Connection
+from psycopg.abc import Buffer
+from psycopg.adapt import Loader
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from psycopg.pq import TransactionStatus
+from psycopg.pq import Format, TransactionStatus
 
 from ilab_memory.forks import Process
+from ilab_memory.timestamps import to_text
 
 # A URL may say otherwise.
 _DEFAULTS: dict[str, str | int] = {
@@ -36,8 +40,19 @@ _DEFAULTS: dict[str, str | int] = {
 # The same for the server, or the locks of a process whose host has vanished would be held for hours.
 _KEEPALIVES = "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3 -c tcp_user_timeout=10s"
 
+_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 #: How long `close` waits for calls that are under way, and then for those whose connections it has cut.
 CLOSE_SECONDS = 2.0
+
+
+class MomentLoader(Loader):
+    """Loads a moment as text, see `ilab_memory.timestamps`."""
+
+    format = Format.BINARY
+
+    def load(self, data: Buffer) -> str:
+        """Return the text of microseconds since 2000."""
+        return to_text(_EPOCH + timedelta(microseconds=int.from_bytes(data, "big", signed=True)))
 
 
 class NotConnected(psycopg.OperationalError):
@@ -119,6 +134,7 @@ class Pool:
         connection, refusal = None, None
         try:
             connection = psycopg.connect(self._conninfo, autocommit=True, prepare_threshold=0)
+            connection.adapters.register_loader("timestamptz", MomentLoader)
         except psycopg.OperationalError as error:
             refusal = error
         finally:

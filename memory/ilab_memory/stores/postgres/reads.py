@@ -1,4 +1,4 @@
-"""Reads of a PostgreSQL store, see `Store`, and its rows made into values."""
+"""Reads of a PostgreSQL store. See `Store`."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
@@ -22,7 +22,6 @@ from ilab_memory.stores.common import rows
 from ilab_memory.stores.postgres import blind_index, fact_statements, search_statements, statements
 from ilab_memory.stores.postgres.blind_index import places
 from ilab_memory.stores.postgres.connections import Connections, Row
-from ilab_memory.timestamps import to_text
 
 # Later than every moment.
 _AFTER_ALL = "infinity"
@@ -56,8 +55,8 @@ class PostgresReads(Store):
         sessions: list[Session] = []
         newest: list[Preview] = []
         for *columns, observations in found:
-            sessions.append(session(user_id, columns))
-            newest += map(preview, observations)
+            sessions.append(rows.session(user_id, columns))
+            newest += map(Preview._make, observations)
         return rows.active_and_completed(sessions, newest)
 
     def get(self, user_id: str, observation_id: int) -> Observation | None:
@@ -92,7 +91,7 @@ class PostgresReads(Store):
             most_bytes=most_bytes,
             now=now,
         )
-        return [observation(user_id, row) for row in found]
+        return [rows.observation(user_id, row) for row in found]
 
     def list_observations(
         self,
@@ -116,7 +115,7 @@ class PostgresReads(Store):
             limit=limit,
             bytes=most_bytes,
         )
-        return [observation(user_id, row) for row in found]
+        return [rows.observation(user_id, row) for row in found]
 
     def list_sessions(
         self, user_id: str, *, conversation_id: str | None, limit: int, most_bytes: int, before: SessionCursor | None
@@ -132,7 +131,7 @@ class PostgresReads(Store):
             limit=limit,
             bytes=most_bytes,
         )
-        return [session(user_id, row) for row in found]
+        return [rows.session(user_id, row) for row in found]
 
     def facts(
         self, user_id: str, *, types: Collection[str] | None, now: datetime, limit: int, before: FactCursor | None
@@ -149,12 +148,12 @@ class PostgresReads(Store):
             key=min(observation_id, LARGEST_ID),
             limit=limit,
         )
-        return [rows.fact(texts(row)) for row in found]
+        return [rows.fact(row) for row in found]
 
     def about(self, user_id: str, *, now: datetime, limit: int, characters: int) -> list[Statement]:
         asked = {"user_id": user_id, "now": now, "limit": limit, "characters": characters}
         found = self._connections.rows("list the statements", fact_statements.LIST_ABOUT, **asked)
-        return [rows.statement(texts(row)) for row in found]
+        return [rows.statement(row) for row in found]
 
     def earlier_sources(self, user_id: str, observation_ids: Collection[int]) -> Collection[int]:
         asked = {"user_id": user_id, "ids": list(observation_ids)}
@@ -167,7 +166,7 @@ class PostgresReads(Store):
 
     def type_stats(self, user_id: str) -> list[TypeStats]:
         found = self._connections.rows("read the statistics", statements.TYPE_STATS, user_id=user_id)
-        return rows.type_statistics(map(texts, found))
+        return rows.type_statistics(found)
 
     def matches(
         self,
@@ -206,7 +205,7 @@ class PostgresReads(Store):
         return Matches(
             TermStatistics(observations, lengths, frequencies),
             placed,
-            {row[0]: rows.document_and_preview(texts(row)) for row in all_rows} if observations <= most_rows else None,
+            {row[0]: rows.document_and_preview(row) for row in all_rows} if observations <= most_rows else None,
         )
 
     def postings(self, user_id: str, terms: Collection[str]) -> Mapping[str, Sequence[Posting]]:
@@ -228,7 +227,7 @@ class PostgresReads(Store):
         found = self._connections.rows(
             "search", search_statements.DOCUMENTS, user_id=user_id, numbers=list(numbers), now=now
         )
-        return {row[0]: Document._make(texts(row[1:])) for row in found}
+        return {row[0]: Document._make(row[1:]) for row in found}
 
     def containing(self, user_id: str, text: str, *, at_most: int, most_characters: int) -> list[int]:
         found = self._connections.rows(
@@ -245,34 +244,14 @@ class PostgresReads(Store):
         found = self._connections.rows(
             "search", statements.PREVIEWS, user_id=user_id, numbers=list(numbers), characters=characters
         )
-        return {row[0]: preview(row[1:]) for row in found}
+        return {row[0]: Preview._make(row[1:]) for row in found}
 
     def _of_observation(
         self, doing: str, statement: str, user_id: str, observation_id: int, **asked: Any
     ) -> list[Observation]:
         asked_id = min(observation_id, LARGEST_ID)
         found = self._connections.rows(doing, statement, user_id=user_id, id=asked_id, **asked)
-        return [observation(user_id, row) for row in found]
-
-
-def texts(row: Sequence[Any]) -> list[Any]:
-    """Return the values of *row* with moments as text."""
-    return [to_text(value) if isinstance(value, datetime) else value for value in row]
-
-
-def session(user_id: str, row: Sequence[Any]) -> Session:
-    """Return the Session of a row of `SESSION_COLUMNS`."""
-    return rows.session(user_id, texts(row))
-
-
-def observation(user_id: str, row: Sequence[Any]) -> Observation:
-    """Return the Observation of a row of `OBSERVATION_COLUMNS`."""
-    return rows.observation(user_id, texts(row))
-
-
-def preview(row: Sequence[Any]) -> Preview:
-    """Return the Preview of a row of `_PREVIEW_COLUMNS`."""
-    return Preview._make(texts(row))
+        return [rows.observation(user_id, row) for row in found]
 
 
 def _postings(found_rows: Iterable[Row], terms: Sequence[str]) -> Mapping[str, Sequence[Posting]]:

@@ -21,7 +21,7 @@ from ilab_memory.stores.postgres.vectors import removal
 from ilab_memory.timestamps import to_text
 
 
-class Removed(NamedTuple):
+class Old(NamedTuple):
     """A stored observation that is deleted or changed."""
 
     id: int
@@ -29,10 +29,10 @@ class Removed(NamedTuple):
     lengths: Mapping[str, int]
 
 
-def removed(row: Row) -> Removed:
+def old_row(row: Row) -> Old:
     """Return the observation of a row of its id, title and LENGTHS."""
     observation_id, title, *lengths = row
-    return Removed(observation_id, title, dict(zip(LENGTHS, lengths, strict=True)))
+    return Old(observation_id, title, dict(zip(LENGTHS, lengths, strict=True)))
 
 
 class _Known(NamedTuple):
@@ -62,7 +62,7 @@ class Writing:
         self._added.update({name: row[name] for name in LENGTHS}, observations=1)
         self.queries.append((statements.NEW_OBSERVATION, row))
 
-    def change(self, row: Mapping[str, Any], old: Removed, *, old_hash: bytes) -> None:
+    def change(self, row: Mapping[str, Any], old: Old, *, old_hash: bytes) -> None:
         """Let the observation *old* be *row*."""
         self._number = row["number"]
         self._added.update({name: row[name] for name in LENGTHS})
@@ -73,7 +73,7 @@ class Writing:
         if row["title"] != old.title:
             self._titles.append(old.title)
 
-    def remove(self, observations: Sequence[Removed]) -> None:
+    def remove(self, observations: Sequence[Old]) -> None:
         """Delete *observations* and their sources."""
         if not observations:
             return
@@ -108,9 +108,9 @@ class Saving(Writing):
     """The rows that one save writes."""
 
     _session_now: SessionNow
-    _now: datetime
+    _now: str
 
-    def enter(self, session: SessionNow, now: datetime) -> None:
+    def enter(self, session: SessionNow, now: str) -> None:
         """Write what follows in *session*, at the time *now*."""
         self._session = max(self._session, session.number)
         self._session_now = session
@@ -133,7 +133,7 @@ class Saving(Writing):
             self.add(row)
             return self._result(row["id"], "created", redacted)
         old = _keyed(found)
-        self.change(row, removed((found[0], old.title, *found[1:5])), old_hash=old.normalized_hash)
+        self.change(row, old_row((found[0], old.title, *found[1:5])), old_hash=old.normalized_hash)
         return self._result(row["id"], "updated", redacted)
 
     def save_facts(
@@ -170,7 +170,8 @@ def save(
 ) -> SaveResult:
     """Store *redacted* as `Store.save` promises. *indexed*: its index entry, then those of its facts."""
     user_id = redacted.user_id
-    asked = _columns(redacted, now)
+    moment = to_text(now)
+    asked = _columns(redacted, moment)
     same = statements.SAME_UNKEYED if redacted.topic_key is None else statements.BY_KEY
     keys = {"user_id": user_id, "topic_keys": [fact.topic_key for fact in redacted.facts]}
     of_facts = ((statements.FACTS_BY_KEY, keys),) if redacted.facts else ()
@@ -181,7 +182,7 @@ def save(
     if redacted.topic_key is None and session.is_new:
         found = []  # of the session before
     writing = Saving(user_id, user)
-    writing.enter(session, now)
+    writing.enter(session, moment)
     saved = writing.save(redacted, indexed[0], found[0] if found else None)
     if redacted.queue_work and saved.outcome != "deduped":
         writing.queries.append((work_statements.QUEUE, asked | {"number": user.last_number + 1}))
@@ -221,16 +222,16 @@ def end_session(
     session = SessionNow._make((*active[0], conversation_id, ()))
     writing = Saving(user_id, User._make(users[0]))
     if observation is not None and indexed is not None:
-        (same,) = transaction.ask((statements.SAME_UNKEYED, _columns(observation, now)))
-        writing.enter(session, now)
+        (same,) = transaction.ask((statements.SAME_UNKEYED, _columns(observation, to_text(now))))
+        writing.enter(session, to_text(now))
         writing.save(observation, indexed, same[0] if same else None)
-    ended_at = max(now, session.last_activity_at)
+    ended_at = max(to_text(now), session.last_activity_at)
     completing = complete(user_id, session.number, ended_at, summary, is_auto_generated=False)
     writing.commit(transaction, completing, (work_statements.SESSION_ENDED, asked))
     return session.id, session.started_at, ended_at
 
 
-def alone(transaction: Transaction, user_id: str, source: int, *, kept: Collection[int] = ()) -> list[Removed]:
+def alone(transaction: Transaction, user_id: str, source: int, *, kept: Collection[int] = ()) -> list[Old]:
     """Return what was derived from the observation *source* alone, also in several steps, but for *kept*."""
     query = (fact_statements.REACHED, {"user_id": user_id, "source": source, "kept": list(kept)})
     (rows,) = transaction.ask(query)
@@ -246,7 +247,7 @@ def alone(transaction: Transaction, user_id: str, source: int, *, kept: Collecti
             left[fact] -= 1
             if not left[fact]:
                 gone.append(fact)
-    known = {fact: removed((fact, *title_and_lengths)) for fact, _, *title_and_lengths in rows}
+    known = {fact: old_row((fact, *title_and_lengths)) for fact, _, *title_and_lengths in rows}
     return [known[fact] for fact in gone[1:]]
 
 
@@ -256,7 +257,7 @@ def _derived(transaction: Transaction, user_id: str, source: int) -> set[int]:
     return {int(fact) for (fact,) in rows}
 
 
-def _columns(redacted: Redacted, now: datetime) -> dict[str, Any]:
+def _columns(redacted: Redacted, now: str) -> dict[str, Any]:
     """Return what a row of *redacted* has, but for its content and its place."""
     return {
         "user_id": redacted.user_id,
@@ -277,4 +278,4 @@ def _columns(redacted: Redacted, now: datetime) -> dict[str, Any]:
 
 def _keyed(row: Row) -> Keyed:
     kind, title, normalized_hash, pinned, expire_at, about = row[5:11]
-    return Keyed(kind, title, bytes(normalized_hash), pinned, None if expire_at is None else to_text(expire_at), about)
+    return Keyed(kind, title, bytes(normalized_hash), pinned, expire_at, about)

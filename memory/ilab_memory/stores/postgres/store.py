@@ -15,12 +15,12 @@ from ilab_memory.core.store import (
 )
 from ilab_memory.limits import LARGEST_ID
 from ilab_memory.recall.analysis import one_at_a_time
+from ilab_memory.stores.common import rows
 from ilab_memory.stores.postgres import (
     copying,
     edits,
     expiry,
     exports,
-    reads,
     saves,
     statements,
     user_sessions,
@@ -127,7 +127,7 @@ class PostgresStore(PostgresReads, PostgresWork, PostgresVectors):
         if ended is None:
             return None
         session_id, started_at, ended_at = ended
-        return reads.session(user_id, (session_id, started_at, ended_at, ended_at, summary, False, conversation_id))
+        return rows.session(user_id, (session_id, started_at, ended_at, ended_at, summary, False, conversation_id))
 
     def save(self, redacted: Redacted, *, now: datetime, session_timeout: timedelta) -> SaveResult:
         with one_at_a_time(len(redacted.content)):
@@ -144,12 +144,12 @@ class PostgresStore(PostgresReads, PostgresWork, PostgresVectors):
         if observation_id > LARGEST_ID:
             return None
         doing = "change the observation"
-        rows = self._connections.rows(doing, statements.TO_CHANGE, user_id=user_id, id=observation_id)
-        if not rows:
+        found = self._connections.rows(doing, statements.TO_CHANGE, user_id=user_id, id=observation_id)
+        if not found:
             return None
         # Before the user's row is locked; under the lock, only what has changed by then is analyzed.
         analyzed = cache(IndexEntry)
-        old = edits.stored(rows[0]).parts
+        old = edits.stored(found[0]).parts
         new = old.changed(change)
         if new != old and (index_key := self._user(user_id, doing)) is not None:
             with one_at_a_time(len(new.content)):
@@ -228,5 +228,5 @@ class PostgresStore(PostgresReads, PostgresWork, PostgresVectors):
 
     def _user(self, user_id: str, doing: str) -> bytes | None:
         """Return the user's index key, None if there is no such user."""
-        rows = self._connections.rows(doing, statements.USER, user_id=user_id)
-        return bytes(rows[0][0]) if rows else None
+        found = self._connections.rows(doing, statements.USER, user_id=user_id)
+        return bytes(found[0][0]) if found else None

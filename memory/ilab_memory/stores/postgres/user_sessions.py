@@ -43,8 +43,8 @@ class SessionNow(NamedTuple):
 
     number: int
     id: str
-    started_at: datetime
-    last_activity_at: datetime
+    started_at: str
+    last_activity_at: str
     conversation_id: str
     opening: tuple[Query, ...] = ()
 
@@ -140,15 +140,15 @@ def enter(
 ) -> SessionNow:
     """Return the session to work in: the active one, or one that is opened when the former is completed or missing."""
     user_id, conversation_id = asked["user_id"], asked["conversation_id"]
+    moment = to_text(now)
     completing: tuple[Query, ...] = ()
     if active:
         session = SessionNow._make((*active[0], conversation_id, ()))
-        last_activity_at = to_text(session.last_activity_at)
-        if is_ahead(last_activity_at, now=now):
+        if is_ahead(session.last_activity_at, now=now):
             setting_back = {"user_id": user_id, "session": session.number, "now": now}
             transaction.ask((statements.SET_BACK_SESSION, setting_back))
-            return session._replace(started_at=min(session.started_at, now), last_activity_at=now)
-        if not is_expired(last_activity_at, now=now, timeout=session_timeout):
+            return session._replace(started_at=min(session.started_at, moment), last_activity_at=moment)
+        if not is_expired(session.last_activity_at, now=now, timeout=session_timeout):
             return session
         completing = (_closing(transaction, user_id, session),)
     number = user.last_session + 1
@@ -159,7 +159,9 @@ def enter(
         "session_id": session_id,
         "now": now,
     }
-    return SessionNow(number, session_id, now, now, conversation_id, (*completing, (statements.NEW_SESSION, opening)))
+    return SessionNow(
+        number, session_id, moment, moment, conversation_id, (*completing, (statements.NEW_SESSION, opening))
+    )
 
 
 def _closing(transaction: Transaction, user_id: str, session: SessionNow) -> Query:
@@ -180,7 +182,7 @@ def _summary(observations: int, titles: list[Row]) -> str:
     return auto_close_summary(observations, [title for (title,) in titles[::-1]])
 
 
-def complete(user_id: str, number: int, ended_at: datetime, summary: str, *, is_auto_generated: bool) -> Query:
+def complete(user_id: str, number: int, ended_at: str, summary: str, *, is_auto_generated: bool) -> Query:
     """Return the write that completes a session."""
     return statements.COMPLETE_SESSION, {
         "user_id": user_id,

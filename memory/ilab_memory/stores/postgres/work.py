@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 from ilab_memory.core.work import SUMMARY_KEY, Work, WorkStats, WorkTurns, day
 from ilab_memory.core.work_store import Derived, Due, Finished, Retired, WorkStore
+from ilab_memory.stores.common.rows import observation
 from ilab_memory.stores.common.work import claimed, fitting, ids, replaces
-from ilab_memory.stores.postgres import fact_statements, reads, statements, work_statements
+from ilab_memory.stores.postgres import fact_statements, statements, work_statements
 from ilab_memory.stores.postgres.blind_index import IndexEntry
 from ilab_memory.stores.postgres.connections import Connections, Query, Row, Transaction
 from ilab_memory.stores.postgres.saves import Saving
@@ -52,7 +53,7 @@ class PostgresWork(WorkStore):
             summary_key=SUMMARY_KEY,
             limit=limit + 1,
         )
-        turns = [(row[0], reads.observation(work.user_id, row[1:])) for row in rows]
+        turns = [(row[0], observation(work.user_id, row[1:])) for row in rows]
         return fitting(work, turns, limit=limit, most_bytes=most_bytes, now=to_text(now))
 
     def work_summaries(self, user_id: str, topic_keys: Sequence[str]) -> Mapping[str, str]:
@@ -97,7 +98,7 @@ class PostgresWork(WorkStore):
 class _Source(NamedTuple):
     """A turn that something is derived from."""
 
-    updated_at: datetime
+    updated_at: str
     session: SessionNow
 
 
