@@ -39,11 +39,6 @@ class Observation(NamedTuple):
     expire_at: str | None
     parts: Stored
 
-    def unindex(self, transaction: Transaction, analyzed: Analyze) -> None:
-        """Take it out of the index."""
-        entry = analyzed(self.parts.title, self.parts.content)
-        saves.unindex(transaction, self.user, self.number, entry)
-
 
 def stored(connection: Transaction | sqlite3.Connection, user_id: str, observation_id: int) -> Observation | None:
     """Return the user's observation of this id, or None."""
@@ -141,7 +136,7 @@ def _delete(transaction: Transaction, observation_id: int, old: Observation, ana
         transaction.execute(work_statements.DROP_SUMMARY, (old.user.key, observation_id))
     deleted = transaction.execute(statements.DELETE_OBSERVATION, (observation_id,)).fetchone()
     transaction.execute(statements.COUNT_OUT, deleted)
-    old.unindex(transaction, analyzed)
+    saves.unindex(transaction, old.user, old.number, analyzed(old.parts.title, old.parts.content))
     saves.drop_title(transaction, old.user.key, old.parts.title)
 
 

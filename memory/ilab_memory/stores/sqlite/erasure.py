@@ -98,7 +98,7 @@ def request_rewrite(connection: sqlite3.Connection, user_id: str) -> None:
 
 def is_known(connection: sqlite3.Connection, user_id: str) -> bool:
     """Return whether there is anything to erase of the user: rows, or what an earlier erasure has left."""
-    return reads.user(connection, user_id) is not None or is_pending(connection, user_id)
+    return reads.user_key(connection, user_id) is not None or is_pending(connection, user_id)
 
 
 def is_pending(connection: sqlite3.Connection, user_id: str) -> bool:

@@ -13,9 +13,9 @@ from typing import TypeVar
 from ilab_memory.core.errors import StorageError
 from ilab_memory.limits import LARGEST_ID
 from ilab_memory.stores.sqlite import deletions, erasure
-from ilab_memory.stores.sqlite.connections import Database, Readers, SharedReader, raise_closed, storage_errors
+from ilab_memory.stores.sqlite.connections import Database, Readers, SharedReader, storage_errors
 from ilab_memory.stores.sqlite.group_commit import Writer
-from ilab_memory.stores.sqlite.page_erasure import Rewriter
+from ilab_memory.stores.sqlite.page_erasure import Rewriter, check_open
 from ilab_memory.stores.sqlite.write_queue import BATCH_CHARACTERS, Transaction
 
 T = TypeVar("T")
@@ -120,7 +120,7 @@ class Forgetting:
         with self._changed:
             wanted = self._begun + 1
             while self._ended < wanted:
-                self._check_open()
+                check_open(self._closed)
                 if self._led:
                     self._changed.wait()
                     continue
@@ -131,7 +131,7 @@ class Forgetting:
                     self._led = False
                     self._changed.notify_all()
             if self._succeeded < wanted:
-                self._check_open()
+                check_open(self._closed)
                 raise self._failed()
 
     def _lead(self) -> None:
@@ -143,7 +143,7 @@ class Forgetting:
             finally:
                 self._changed.acquire()
             while (seconds := earliest - time.monotonic()) > 0:
-                self._check_open()
+                check_open(self._closed)
                 self._changed.wait(seconds)
             # This run serves all callers so far.
             self._begun += 1
@@ -168,10 +168,6 @@ class Forgetting:
             return error
         return StorageError(f"could not {_FORGETTING}: {type(failure).__name__}")
 
-    def _check_open(self) -> None:
-        if self._closed.is_set():
-            raise_closed()
-
     def _remaining_rest(self) -> float:
         """Return in how many seconds a rewrite may begin; 0 if none is needed."""
         if self._database.is_memory:
@@ -187,14 +183,14 @@ class Forgetting:
     def _run(self) -> None:
         for user in self._read(_FORGETTING, erasure.tombstones):
             while self._writer.run(_FORGETTING, partial(erasure.erase_vectors, user=user)):
-                self._check_open()
+                check_open(self._closed)
             while rows := self._read(_FORGETTING, partial(erasure.next_rows, user=user)):
-                self._check_open()
+                check_open(self._closed)
                 erase = partial(erasure.erase_rows, user=user, rows=rows)
                 # Alone: a page of rows takes about as long as a transaction may. The record of the erasure is synced.
                 self._writer.run(_FORGETTING, erase, characters=BATCH_CHARACTERS, synced=False)
             while self._writer.run(_FORGETTING, partial(erasure.erase_sessions, user=user), synced=False):
-                self._check_open()
+                check_open(self._closed)
             self._writer.run(_FORGETTING, partial(erasure.erase_user, user=user))
         if self._database.is_memory:
             self._writer.run(_FORGETTING, lambda transaction: transaction.execute(erasure.END_ERASED))

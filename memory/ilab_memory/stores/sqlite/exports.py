@@ -61,7 +61,8 @@ class Export(exports.Export):
 
     def _user(self) -> int | None:
         with self._readers.connection(_EXPORTING) as connection:
-            return reads.user(connection, self._user_id)
+            user = reads.user_key(connection, self._user_id)
+        return None if user is None else user.key
 
     def _session(self, row: exports.Row) -> Session:
         exported = rows.session(self._user_id, row)

@@ -166,7 +166,8 @@ class Writer:
             self._commit_seconds = time.monotonic() - begun
         self._queue.committed(touches)
         # Written, but into a file that nobody can open again.
-        self._check_the_file()
+        if self._database.identity() != self._identity:
+            raise FileNotFoundError
 
     def _run_batch(self, transaction: Transaction, batch: _Batch) -> None:
         kinds: dict[BulkOperation[Any] | None, list[Task[Any]]] = {}
@@ -249,10 +250,6 @@ class Writer:
             connection, identity = self._connect()
             self.connection.close()
             self.connection, self._identity = connection, identity
-
-    def _check_the_file(self) -> None:
-        if self._database.identity() != self._identity:
-            raise FileNotFoundError
 
 
 def _nothing(_: Transaction) -> None:

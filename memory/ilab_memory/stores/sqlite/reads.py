@@ -266,12 +266,6 @@ def user_key(connection: Connection, user_id: str) -> UserKey | None:
     return None if row is None else UserKey._make(row)
 
 
-def user(connection: Connection, user_id: str) -> int | None:
-    """Return the user's key, None if there is no such user. Another one follows when the user was forgotten."""
-    found = user_key(connection, user_id)
-    return None if found is None else found.key
-
-
 def _postings(text: str, terms: Iterable[str]) -> Mapping[str, Sequence[Posting]]:
     return {term: list(zip(*arrays, strict=True)) for term, arrays in zip(terms, json.loads(text), strict=True)}
 

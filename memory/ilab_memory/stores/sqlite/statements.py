@@ -166,16 +166,18 @@ _ANCHOR = """
     SELECT anchor.created_at, anchor.id FROM observations anchor
     WHERE anchor.id = ?2 AND anchor.user = (SELECT key FROM users WHERE user_id = ?1)
 """
-# The anchor and those before it backwards, then those after it. As one row: the driver releases the GIL at each
-# step, and reacquiring it from a busy event loop costs more than the step. The contents, which may
-# be long, stand one behind the other: in JSON, each character of them would be looked at twice.
+# As one row: the driver releases the GIL at each step, and reacquiring it from a busy event loop costs more than the
+# step. The contents, which may be long, stand one behind the other: in JSON, each character of them would be looked at
+# twice.
+_AS_ONE_ROW = """
+    json_group_array(json_array(
+        id, session_id, type, title, length(content), topic_key, normalized_hash, revision_count, created_at,
+        updated_at, pinned, expire_at, about, sources
+    )), group_concat(content, '')
+"""
+# The anchor and those before it backwards, then those after it.
 TIMELINE = f"""
-    SELECT
-        json_group_array(json_array(
-            id, session_id, type, title, length(content), topic_key, normalized_hash, revision_count, created_at,
-            updated_at, pinned, expire_at, about, sources
-        )),
-        group_concat(content, '')
+    SELECT {_AS_ONE_ROW}
     FROM (
         SELECT * FROM (
             {_OBSERVATIONS} WHERE {OF_USER} AND (o.created_at, o.id) <= ({_ANCHOR})
@@ -190,12 +192,7 @@ TIMELINE = f"""
 # are returned are measured before they are read.
 RECENT = f"""
     WITH prefixes AS MATERIALIZED (SELECT value, length(value) AS characters FROM json_each(?3))
-    SELECT
-        json_group_array(json_array(
-            id, session_id, type, title, length(content), topic_key, normalized_hash, revision_count, created_at,
-            updated_at, pinned, expire_at, about, sources
-        )),
-        group_concat(content, '')
+    SELECT {_AS_ONE_ROW}
     FROM (
         SELECT {_PLAIN_COLUMNS}, NULL AS sources FROM (
             SELECT id, sum(bytes) OVER (ROWS UNBOUNDED PRECEDING) AS bytes FROM (
@@ -250,12 +247,7 @@ _PAGE_OF_TYPES = f"""
         )
         FROM walk CROSS JOIN page ON page.place = walk.place + 1 WHERE walk.bytes < ?6
     )
-    SELECT
-        json_group_array(json_array(
-            id, session_id, type, title, length(content), topic_key, normalized_hash, revision_count, created_at,
-            updated_at, pinned, expire_at, about, sources
-        )),
-        group_concat(content, '')
+    SELECT {_AS_ONE_ROW}
     FROM (
         SELECT {OBSERVATION_COLUMNS} FROM walk
         CROSS JOIN observations o ON o.id = walk.id CROSS JOIN sessions s ON s.key = o.session
