@@ -1,6 +1,5 @@
 """Whether a save or a change changes anything, and the observation after it."""
 
-from collections.abc import Hashable
 from typing import NamedTuple
 
 from ilab_memory.core.store import Change, Redacted
@@ -47,10 +46,3 @@ class Keyed(NamedTuple):
             redacted.expire_at,
             redacted.about,
         )
-
-
-def identity(redacted: Redacted, session: int) -> Hashable:
-    """Return a value that is equal for saves of one observation: from the key, or from the session and the content."""
-    if redacted.topic_key is not None:
-        return redacted.user_id, redacted.topic_key
-    return session, redacted.normalized_hash

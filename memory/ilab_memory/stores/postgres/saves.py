@@ -5,7 +5,7 @@ one more, as does an observation that was a source of facts.
 """
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
@@ -33,15 +33,6 @@ def old_row(row: Row) -> Old:
     """Return the observation of a row of its id, title and LENGTHS."""
     observation_id, title, *lengths = row
     return Old(observation_id, title, dict(zip(LENGTHS, lengths, strict=True)))
-
-
-class _Known(NamedTuple):
-    """The stored facts that a save may change."""
-
-    rows: Mapping[str | None, Row]
-    """The rows of their topic keys."""
-    derived: Collection[int]
-    """The ids of the facts that the saved observation is, or was, a source of."""
 
 
 class Writing:
@@ -137,13 +128,21 @@ class Saving(Writing):
         return self._result(row["id"], "updated", redacted)
 
     def save_facts(
-        self, redacted: Redacted, indexed: Sequence[IndexEntry], saved: SaveResult, known: _Known
+        self,
+        facts: Iterable[tuple[Redacted, IndexEntry]],
+        saved: SaveResult,
+        *,
+        rows: Mapping[str | None, Row],
+        derived: Collection[int],
     ) -> list[SaveResult]:
-        """Write the facts of *redacted*, which was *saved*."""
+        """Write the *facts* of the observation that was *saved*.
+
+        *rows*: those of their topic keys; *derived*: the facts that the observation is, or was, a source of.
+        """
         results = []
-        for fact, entry in zip(redacted.facts, indexed, strict=True):
-            found = known.rows.get(fact.topic_key)
-            if saved.outcome == "deduped" and found is not None and int(found[0]) in known.derived:
+        for fact, entry in facts:
+            found = rows.get(fact.topic_key)
+            if saved.outcome == "deduped" and found is not None and int(found[0]) in derived:
                 results.append(self._result(int(found[0]), "deduped", fact))
                 continue
             results.append(self.save(fact, entry, found))
@@ -188,10 +187,12 @@ def save(
         writing.queries.append((work_statements.QUEUE, asked | {"number": user.last_number + 1}))
     # Only of a row that was there, and only if there is something to be derived: one more round trip.
     was_source = bool(found) and (bool(redacted.facts) or (saved.outcome == "updated" and found[0][-1]))
-    facts = _derived(transaction, user_id, saved.id) if was_source else set()
-    known = _Known({row[0]: row[1:] for rows in stored for row in rows}, facts)
-    results = writing.save_facts(redacted, indexed[1:], saved, known)
-    if saved.outcome == "updated" and facts:
+    derived = _derived(transaction, user_id, saved.id) if was_source else set()
+    facts = zip(redacted.facts, indexed[1:], strict=True)
+    results = writing.save_facts(
+        facts, saved, rows={row[0]: row[1:] for rows in stored for row in rows}, derived=derived
+    )
+    if saved.outcome == "updated" and derived:
         kept = [fact.id for fact in results]
         writing.remove(alone(transaction, user_id, saved.id, kept=kept))
         writing.queries.append((fact_statements.REMOVE_SOURCE, {"user_id": user_id, "source": saved.id, "kept": kept}))
@@ -208,12 +209,11 @@ def end_session(
     conversation_id: str,
     summary: str,
     now: datetime,
-    observation: Redacted | None,
-    indexed: IndexEntry | None,
+    last: tuple[Redacted, IndexEntry] | None = None,
 ) -> Row | None:
     """Complete the active session; return its id, start and end, or None if no session is active.
 
-    Store *observation*, whose index entry is *indexed*, in it.
+    Store the observation *last*, which comes with its index entry, in it.
     """
     asked: dict[str, Any] = {"user_id": user_id, "conversation_id": conversation_id}
     users, active = transaction.ask((statements.LOCK_USER, asked), (statements.SESSION_NOW, asked))
@@ -221,10 +221,10 @@ def end_session(
         return None
     session = SessionNow._make((*active[0], conversation_id, ()))
     writing = Saving(user_id, User._make(users[0]))
-    if observation is not None and indexed is not None:
-        (same,) = transaction.ask((statements.SAME_UNKEYED, _columns(observation, to_text(now))))
+    if last is not None:
+        (same,) = transaction.ask((statements.SAME_UNKEYED, _columns(last[0], to_text(now))))
         writing.enter(session, to_text(now))
-        writing.save(observation, indexed, same[0] if same else None)
+        writing.save(*last, same[0] if same else None)
     ended_at = max(to_text(now), session.last_activity_at)
     completing = complete(user_id, session.number, ended_at, summary, is_auto_generated=False)
     writing.commit(transaction, completing, (work_statements.SESSION_ENDED, asked))

@@ -93,37 +93,22 @@ class PostgresStore(PostgresReads, PostgresWork, PostgresVectors):
     ) -> tuple[str, bool]:
         """See Store. Repeated if the connection is lost: an id made here tells whether an earlier try opened it."""
         session_id = user_sessions.new_session_id()
+        enter = partial(
+            user_sessions.open_session, user_id=user_id, session_id=session_id, conversation_id=conversation_id
+        )
         session = self._connections.write(
-            "open a session",
-            lambda transaction: user_sessions.open_session(
-                transaction,
-                user_id,
-                session_id,
-                conversation_id=conversation_id,
-                now=now,
-                session_timeout=session_timeout,
-            ),
-            repeatable=True,
+            "open a session", partial(enter, now=now, session_timeout=session_timeout), repeatable=True
         )
         return session.id, session.id == session_id
 
     def end_session(
         self, user_id: str, *, conversation_id: str, summary: str, now: datetime, observation: Redacted | None = None
     ) -> Session | None:
-        with one_at_a_time(0 if observation is None else len(observation.content)):
-            indexed = None if observation is None else IndexEntry(observation.title, observation.content)
-        ended = self._connections.write(
-            "end the session",
-            lambda transaction: saves.end_session(
-                transaction,
-                user_id,
-                conversation_id=conversation_id,
-                summary=summary,
-                now=now,
-                observation=observation,
-                indexed=indexed,
-            ),
-        )
+        end = partial(saves.end_session, user_id=user_id, conversation_id=conversation_id, summary=summary, now=now)
+        if observation is not None:
+            with one_at_a_time(len(observation.content)):
+                end = partial(end, last=(observation, IndexEntry(observation.title, observation.content)))
+        ended = self._connections.write("end the session", end)
         if ended is None:
             return None
         session_id, started_at, ended_at = ended
@@ -133,12 +118,8 @@ class PostgresStore(PostgresReads, PostgresWork, PostgresVectors):
         with one_at_a_time(len(redacted.content)):
             indexed = [IndexEntry(each.title, each.content) for each in (redacted, *redacted.facts)]
         session_id = user_sessions.new_session_id()
-        return self._connections.write(
-            "save the observation",
-            lambda transaction: saves.save(
-                transaction, redacted, indexed, session_id, now=now, session_timeout=session_timeout
-            ),
-        )
+        save = partial(saves.save, redacted=redacted, indexed=indexed, session_id=session_id)
+        return self._connections.write("save the observation", partial(save, now=now, session_timeout=session_timeout))
 
     def change(self, user_id: str, observation_id: int, change: Change, *, now: datetime) -> SaveResult | None:
         if observation_id > LARGEST_ID:

@@ -102,17 +102,6 @@ class _Source(NamedTuple):
     session: SessionNow
 
 
-class _Found(NamedTuple):
-    """The stored rows that a consolidation needs."""
-
-    sources: Mapping[int, _Source]
-    """The turns, by id."""
-    rows: Mapping[str, Row]
-    """The observations of the keys that it writes, for `Saving.save`."""
-    stored: Mapping[str, Row]
-    """The id, `pinned`, the time and the content of the same."""
-
-
 def _finish(transaction: Transaction, *, work: Work, turns: WorkTurns, finished: Finished) -> bool:
     """See `WorkStore.finish_work`. Repeated after a lost connection, it finds its own lease ended."""
     read = ids(turns.observations)
@@ -133,12 +122,10 @@ def _finish(transaction: Transaction, *, work: Work, turns: WorkTurns, finished:
     )
     if not users or not leases or len(sources) != len(read):
         return False
-    found = _Found(
-        {each[0]: _Source(each[1], SessionNow(*each[2:])) for each in sources},
-        {row[0]: row[1:] for row in rows},
-        {row[0]: row[1:] for row in stored},
-    )
-    writing = _Consolidating(work.user_id, User._make(users[0]), found)
+    writing = _Consolidating(work.user_id, User._make(users[0]))
+    writing.sources = {each[0]: _Source(each[1], SessionNow(*each[2:])) for each in sources}
+    writing.rows = {row[0]: row[1:] for row in rows}
+    writing.stored = {row[0]: row[1:] for row in stored}
     for fact in finished.facts:
         writing.derive(fact)
     for retired in finished.retired:
@@ -158,22 +145,28 @@ def _finish(transaction: Transaction, *, work: Work, turns: WorkTurns, finished:
 class _Consolidating(Saving):
     """The rows that one consolidation writes."""
 
-    def __init__(self, user_id: str, user: User, found: _Found) -> None:
+    sources: Mapping[int, _Source]
+    """The turns, by id."""
+    rows: Mapping[str, Row]
+    """The stored observations of the keys that are written, for `save`."""
+    stored: Mapping[str, Row]
+    """The id, `pinned`, the time and the content of the same."""
+
+    def __init__(self, user_id: str, user: User) -> None:
         super().__init__(user_id, user)
-        self._found = found
         self._last: list[Query] = []
         """Writes behind those of all observations."""
 
     def derive(self, derived: Derived) -> _Source | None:
         """Store *derived* in the session of its last source, at the time of that; None if a newer value is stored."""
         key = derived.redacted.topic_key or ""
-        source = max((self._found.sources[each] for each in derived.source_ids), key=lambda each: each.updated_at)
-        stored = self._found.stored.get(key)
+        source = max((self.sources[each] for each in derived.source_ids), key=lambda each: each.updated_at)
+        stored = self.stored.get(key)
         if not replaces(stored and stored[1:3], source.updated_at):
             return None
         redacted = replace(derived.redacted, conversation_id=source.session.conversation_id)
         self.enter(source.session, source.updated_at)
-        saved = self.save(redacted, IndexEntry(redacted.title, redacted.content), self._found.rows.get(key))
+        saved = self.save(redacted, IndexEntry(redacted.title, redacted.content), self.rows.get(key))
         for each in derived.source_ids:
             link = {"user_id": self._user_id, "fact": saved.id, "source": each}
             self.queries.append((fact_statements.ADD_SOURCE, link))
@@ -181,15 +174,15 @@ class _Consolidating(Saving):
 
     def retire(self, retired: Retired, now: datetime) -> None:
         """Let the fact expire, unless it was changed after the turn that says so."""
-        stored = self._found.stored.get(retired.topic_key)
-        if stored is not None and replaces(stored[1:3], self._found.sources[retired.source_id].updated_at):
+        stored = self.stored.get(retired.topic_key)
+        if stored is not None and replaces(stored[1:3], self.sources[retired.source_id].updated_at):
             asked = {"user_id": self._user_id, "id": stored[0], "now": now}
             self._last += [(work_statements.RETIRE, asked), (fact_statements.MAKE_EARLIER, asked)]
 
     def summarize(self, summary: Derived) -> None:
         """Store the summary of a session. If that is completed, it also replaces the automatic one."""
         key = summary.redacted.topic_key or ""
-        stored = self._found.stored.get(key)
+        stored = self.stored.get(key)
         if (source := self.derive(summary)) is None:
             return
         asked = {

@@ -19,17 +19,12 @@ from ilab_memory.core.errors import StorageError
 from ilab_memory.stores.sqlite.check import Checked, check
 from ilab_memory.stores.sqlite.connections import reading, storage_errors
 from ilab_memory.stores.sqlite.migrations import check_version
+from ilab_memory.stores.sqlite.page_file import PENDING_BYTE, SHARED_FIRST, SHARED_SIZE
 
 if sys.platform != "win32":
     import fcntl
 
 _PARTIAL: Final = "-partial"
-
-#: Bytes of the file that SQLite locks. A connection in WAL mode keeps a shared lock on the second range while it is
-#: open. https://www.sqlite.org/fileformat2.html (lock-byte page), `PENDING_BYTE` and `SHARED_FIRST` in os.h.
-_PENDING_BYTE: Final = 0x40000000
-_SHARED_FIRST: Final = _PENDING_BYTE + 2
-_SHARED_SIZE: Final = 510
 
 
 def backup(source: str | Path, target: str | Path, *, replace: bool = False) -> Checked:
@@ -140,8 +135,8 @@ def _unused(file: Path, doing: str) -> Iterator[None]:
     descriptor = os.open(file, os.O_RDWR)
     try:
         try:
-            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, _SHARED_SIZE, _SHARED_FIRST)
-            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _PENDING_BYTE)
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, SHARED_SIZE, SHARED_FIRST)
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, PENDING_BYTE)
         except OSError:
             raise StorageError(f"could not {doing}: another program has {file} open; stop the server") from None
         yield

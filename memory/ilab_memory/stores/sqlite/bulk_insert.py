@@ -9,7 +9,6 @@ from typing import NamedTuple
 from ilab_memory.core.models import SaveResult
 from ilab_memory.core.store import Redacted
 from ilab_memory.sessions import is_ahead, is_expired
-from ilab_memory.stores.common.changes import identity
 from ilab_memory.stores.sqlite import deletions, fact_statements, saves, statements, work_statements
 from ilab_memory.stores.sqlite.blind_index import IndexEntry
 from ilab_memory.stores.sqlite.write_queue import Transaction
@@ -107,7 +106,9 @@ def _different(ready: Iterable[_Ready], batch: Sequence[Save]) -> Iterator[_Read
     """Yield the first save of each key, and of each content in a session: a later one may change that row."""
     seen = set()
     for save in ready:
-        same = identity(batch[save.place].redacted, save.user.session)
+        redacted = batch[save.place].redacted
+        of_key = (redacted.user_id, redacted.topic_key)
+        same = (save.user.session, redacted.normalized_hash) if redacted.topic_key is None else of_key
         if same not in seen:
             seen.add(same)
             yield save

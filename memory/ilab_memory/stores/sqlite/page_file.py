@@ -25,8 +25,10 @@ from ilab_memory.stores.sqlite.pages import (
 _CHUNK_BYTES: Final = 1024 * 1024
 # Overwritten pages are synced after this many bytes: a sync of a save would wait for all of them.
 _SYNC_BYTES: Final = 2 * 1024 * 1024
-#: The bytes on which each connection of any process has a shared lock, of os.h of SQLite.
-SHARED_FIRST: Final = 0x40000000 + 2
+#: Bytes of the file that SQLite locks. A connection in WAL mode keeps a shared lock on the second range while it is
+#: open. https://www.sqlite.org/fileformat2.html (lock-byte page), `PENDING_BYTE` and `SHARED_FIRST` in os.h.
+PENDING_BYTE: Final = 0x40000000
+SHARED_FIRST: Final = PENDING_BYTE + 2
 SHARED_SIZE: Final = 510
 #: `struct flock` of 64-bit Linux: type, whence, start, length, process.
 _FLOCK: Final = "hhqqi4x"

@@ -63,20 +63,19 @@ def end_session(
     conversation_id: str,
     summary: str,
     now: datetime,
-    observation: Redacted | None = None,
-    indexed: IndexEntry | None = None,
+    last: tuple[Redacted, IndexEntry] | None = None,
 ) -> tuple[str, str, str] | None:
     """Complete the active session; return its id, start and end, or None if no session is active.
 
-    Store *observation*, whose index entry is *indexed*, in it.
+    Store the observation *last*, which comes with its index entry, in it.
     """
     found = transaction.execute(statements.USER_NOW, (user_id, conversation_id)).fetchone()
     if found is None or found[2] is None:
         return None
     user, index_key, session, session_id, started_at, last_activity_at = found
-    if observation is not None and indexed is not None:
+    if last is not None:
         entered = UserNow(user, index_key, session, session_id, conversation_id)
-        _save_unkeyed(transaction, entered, observation, row(entered, observation, indexed, to_text(now)), indexed)
+        _save_unkeyed(transaction, entered, last[0], row(entered, *last, to_text(now)), last[1])
     ended_at = max(to_text(now), last_activity_at)
     transaction.execute(statements.COMPLETE_SESSION, (ended_at, summary, False, ended_at, session))
     transaction.execute(work_statements.SESSION_ENDED, (user,))

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -80,33 +81,19 @@ class SQLiteStore(SQLiteReads, SQLiteWork, SQLiteVectors):
     def open_session(
         self, user_id: str, *, conversation_id: str, now: datetime, session_timeout: timedelta
     ) -> tuple[str, bool]:
-        user = self._writer.run(
-            "open a session",
-            lambda transaction: saves.open_session(
-                transaction, user_id, conversation_id=conversation_id, now=now, session_timeout=session_timeout
-            ),
-        )
+        enter = partial(saves.open_session, user_id=user_id, conversation_id=conversation_id)
+        user = self._writer.run("open a session", partial(enter, now=now, session_timeout=session_timeout))
         return user.session_id, user.is_new_session
 
     def end_session(
         self, user_id: str, *, conversation_id: str, summary: str, now: datetime, observation: Redacted | None = None
     ) -> Session | None:
         characters = 0 if observation is None else len(observation.content)
-        with one_at_a_time(characters):
-            indexed = None if observation is None else IndexEntry(observation.title, observation.content)
-        ended = self._writer.run(
-            "end the session",
-            lambda transaction: saves.end_session(
-                transaction,
-                user_id,
-                conversation_id=conversation_id,
-                summary=summary,
-                now=now,
-                observation=observation,
-                indexed=indexed,
-            ),
-            characters=characters,
-        )
+        end = partial(saves.end_session, user_id=user_id, conversation_id=conversation_id, summary=summary, now=now)
+        if observation is not None:
+            with one_at_a_time(characters):
+                end = partial(end, last=(observation, IndexEntry(observation.title, observation.content)))
+        ended = self._writer.run("end the session", end, characters=characters)
         if ended is None:
             return None
         session_id, started_at, ended_at = ended
