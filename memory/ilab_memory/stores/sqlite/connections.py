@@ -155,13 +155,11 @@ class Database:
         self._page_files = PageFiles(self.path)
 
     def size(self) -> int:
-        """Return the bytes of the file and its write-ahead log, 0 for a database in memory.
+        """Return the bytes of the file and its write-ahead log. Not for a database in memory.
 
         Raises:
             StorageError: the file is missing.
         """
-        if self.is_memory:
-            return 0
         with storage_errors("read the size"):
             total = self.path.stat().st_size
             with suppress(FileNotFoundError):

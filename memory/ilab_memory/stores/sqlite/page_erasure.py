@@ -141,7 +141,14 @@ class Rewriter:
         self._attempt(lambda patience, writer: erasure.empty_wal(writer, patience) or None)
 
     def _step(self, one: "_Pass", most: int) -> set[int]:
-        return self._attempt(lambda patience, _: self._timed(partial(one.step, most, patience)))
+        def step(patience: float, _: Transaction) -> set[int] | None:
+            began = time.monotonic()
+            try:
+                return one.step(most, patience)
+            finally:
+                self.held_seconds += time.monotonic() - began
+
+        return self._attempt(step)
 
     def _attempt(self, operation: Callable[[float, Transaction], T | None]) -> T:
         """Run *operation* in the writer's thread until it does not return None. Readers are in its way then.
@@ -165,14 +172,6 @@ class Rewriter:
             self._closed.wait(min(rest, max(self._database.busy_timeout_seconds / _LEAST_ATTEMPTS, _LOOK_SECONDS)))
             check_open(self._closed)
             patience = min(2 * patience, MOST_PATIENCE_SECONDS)
-
-    def _timed(self, operation: Callable[[], T]) -> T:
-        """Run *operation*, for which saves wait, and count the time that it takes."""
-        began = time.monotonic()
-        try:
-            return operation()
-        finally:
-            self.held_seconds += time.monotonic() - began
 
     def _connect(self) -> sqlite3.Connection:
         connection = self._database.connect()

@@ -28,8 +28,6 @@ from ilab_memory.stores.sqlite.connections import Readers, SharedReader
 from ilab_memory.stores.sqlite.group_commit import Writer
 from ilab_memory.timestamps import to_text
 
-Connection = sqlite3.Connection
-
 # The place of the content in OBSERVATION_COLUMNS.
 _CONTENT = 4
 # A text greater than that of every moment.
@@ -260,7 +258,7 @@ def up_to(size: int, cursor: sqlite3.Cursor) -> list[Sequence[Any]]:
     return page
 
 
-def user_key(connection: Connection, user_id: str) -> UserKey | None:
+def user_key(connection: sqlite3.Connection, user_id: str) -> UserKey | None:
     """Return the keys of the user, None if there is no such user. Others follow when the user was forgotten."""
     row = connection.execute(statements.USER, (user_id,)).fetchone()
     return None if row is None else UserKey._make(row)

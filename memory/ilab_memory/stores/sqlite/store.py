@@ -165,7 +165,11 @@ class SQLiteStore(SQLiteReads, SQLiteWork, SQLiteVectors):
         return self._forgetting.pending()
 
     def size(self) -> int:
-        return self._database.size() or self._pages()
+        if not self._database.is_memory:
+            return self._database.size()
+        with self._readers.connection("read the size") as connection:
+            pages = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size"
+            return int(connection.execute(pages).fetchone()[0])
 
     def probe(self, *, room: int) -> None:
         """See Store. A file that another process rewrites is waited for, as a save does."""
@@ -195,13 +199,6 @@ class SQLiteStore(SQLiteReads, SQLiteWork, SQLiteVectors):
         if user is not None:
             for entry in entries:
                 entry.tokens(*user)
-
-    def _pages(self) -> int:
-        """Return the bytes of the pages of a database in memory."""
-        with self._readers.connection("read the size") as connection:
-            [pages] = connection.execute("PRAGMA page_count").fetchone()
-            [size] = connection.execute("PRAGMA page_size").fetchone()
-        return int(pages) * int(size)
 
     def close(self) -> None:
         if not self._process.is_this:
