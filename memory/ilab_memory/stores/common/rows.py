@@ -69,11 +69,6 @@ def active_and_completed(sessions: list[Session], newest: list[Preview]) -> Rece
     return RecentSessions(active, sessions, newest)
 
 
-def document_and_preview(row: Sequence[Any]) -> tuple[Document, Preview]:
-    """Return the document and the preview of a row, which begins with a number."""
-    return Document._make(row[1:_PREVIEW_BEGINS]), Preview._make(row[_PREVIEW_BEGINS:])
-
-
 def type_statistics(rows: Iterable[Sequence[Any]]) -> list[TypeStats]:
     """Return how much a user has of each type, most frequent first."""
     found = [
@@ -88,6 +83,24 @@ def no_matches() -> Matches:
     return Matches(TermStatistics(0, (0, 0, 0, 0), {}), {}, {})
 
 
-def term_frequencies(postings: Mapping[str, Sequence[Posting]]) -> Mapping[str, int]:
-    """Return how many observations contain each term."""
-    return {term: len({place[0] for place in places}) for term, places in postings.items() if places}
+def matches(
+    observations: int,
+    lengths: Sequence[int],
+    *,
+    postings: Mapping[str, Sequence[Posting]] | None,
+    counted: Iterable[tuple[str, int | None]],
+    rows: Iterable[Sequence[Any]] | None,
+) -> Matches:
+    """Return what a search finds of a user. *observations* is their number, *lengths* that of the terms in each field.
+
+    *counted*: how many observations contain each term, if there are no *postings*. A row is a number, a document and a
+    preview.
+    """
+    if postings is None:
+        frequencies = {term: frequency for term, frequency in counted if frequency}
+    else:
+        frequencies = {term: len({place[0] for place in places}) for term, places in postings.items() if places}
+    found = None
+    if rows is not None:
+        found = {row[0]: (Document._make(row[1:_PREVIEW_BEGINS]), Preview._make(row[_PREVIEW_BEGINS:])) for row in rows}
+    return Matches(TermStatistics(observations, lengths, frequencies), postings, found)

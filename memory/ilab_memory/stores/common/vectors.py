@@ -1,9 +1,22 @@
-"""Blocks of vectors: where each has its place."""
+"""Batches of observations to embed, and blocks of vectors: where each has its place."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
+from typing import Any
 
-from ilab_memory.core.vector_store import BLOCK
+from ilab_memory.core.vector_store import BLOCK, Batch, Unembedded
+
+
+def next_batch(user_id: str, row: Sequence[Any], observations: Sequence[Unembedded], *, limit: int) -> Batch:
+    """Return the next batch of *observations*, at most *limit*.
+
+    *row*: the user's index key, the embedder of what is stored, the cursor, and the user's last number.
+    """
+    index_key, model, cursor, last = row
+    end = observations[-1].number if len(observations) == limit else last
+    return Batch(
+        user_id=user_id, index_key=bytes(index_key), model=model, cursor=cursor, end=end, observations=observations
+    )
 
 
 def by_block(vectors: Mapping[int, bytes]) -> Iterator[tuple[int, Mapping[int, bytes]]]:

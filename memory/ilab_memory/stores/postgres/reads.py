@@ -15,7 +15,6 @@ from ilab_memory.core.store import (
     RecentSessions,
     SessionCursor,
     Store,
-    TermStatistics,
 )
 from ilab_memory.limits import LARGEST_ID
 from ilab_memory.stores.common import rows
@@ -197,15 +196,12 @@ class PostgresReads(Store):
         if not statistics:
             return rows.no_matches()
         observations, *lengths = statistics[0][:5]
-        placed = _postings(placed_rows, terms) if placed_rows else None
-        if placed is None:
-            frequencies = {terms[place - 1]: frequency for *_, place, frequency in statistics if frequency}
-        else:
-            frequencies = dict(rows.term_frequencies(placed))
-        return Matches(
-            TermStatistics(observations, lengths, frequencies),
-            placed,
-            {row[0]: rows.document_and_preview(row) for row in all_rows} if observations <= most_rows else None,
+        return rows.matches(
+            observations,
+            lengths,
+            postings=_postings(placed_rows, terms) if placed_rows else None,
+            counted=[(terms[place - 1], frequency) for *_, place, frequency in statistics],
+            rows=all_rows if observations <= most_rows else None,
         )
 
     def postings(self, user_id: str, terms: Collection[str]) -> Mapping[str, Sequence[Posting]]:

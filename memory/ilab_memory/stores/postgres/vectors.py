@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from ilab_memory.core.vector_store import BLOCK, Batch, Block, Unembedded, VectorStore
-from ilab_memory.stores.common.vectors import by_block, placed
+from ilab_memory.stores.common.vectors import by_block, next_batch, placed
 from ilab_memory.stores.postgres import statements
 from ilab_memory.stores.postgres.connections import Connections, Query, Transaction
 from ilab_memory.stores.postgres.schema import SCHEMA
@@ -110,17 +110,8 @@ class PostgresVectors(VectorStore):
         rows = self._connections.rows(_EMBEDDING, NEXT, **asked)
         if not rows:
             return None
-        index_key, stored, cursor, last, *_ = rows[0]
         observations = [Unembedded._make(row[4:]) for row in rows if row[4] is not None]
-        end = observations[-1].number if len(observations) == limit else last
-        return Batch(
-            user_id=user_id,
-            index_key=bytes(index_key),
-            model=stored,
-            cursor=cursor,
-            end=end,
-            observations=observations,
-        )
+        return next_batch(user_id, rows[0][:4], observations, limit=limit)
 
     def add_vectors(self, batch: Batch, model: str, vectors: Mapping[int, bytes]) -> bool:
         """See VectorStore. Repeated after a lost connection, it finds the cursor moved."""

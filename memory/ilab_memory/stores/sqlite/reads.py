@@ -18,7 +18,6 @@ from ilab_memory.core.store import (
     RecentSessions,
     SessionCursor,
     Store,
-    TermStatistics,
 )
 from ilab_memory.limits import LARGEST_ID
 from ilab_memory.stores.common import rows
@@ -172,17 +171,12 @@ class SQLiteReads(Store):
         if found is None:
             return rows.no_matches()
         observations, *lengths, placed, counted, all_rows = found
-        postings = None if placed is None else _postings(placed, terms)
-        if postings is None:
-            frequencies: Mapping[str, int] = {
-                terms[place]: frequency for place, frequency in json.loads(counted) if frequency
-            }
-        else:
-            frequencies = rows.term_frequencies(postings)
-        return Matches(
-            TermStatistics(observations, lengths, frequencies),
-            postings,
-            None if all_rows is None else {row[0]: rows.document_and_preview(row) for row in json.loads(all_rows)},
+        return rows.matches(
+            observations,
+            lengths,
+            postings=None if placed is None else _postings(placed, terms),
+            counted=[(terms[place], frequency) for place, frequency in json.loads(counted or "[]")],
+            rows=None if all_rows is None else json.loads(all_rows),
         )
 
     def postings(self, user_id: str, terms: Collection[str]) -> Mapping[str, Sequence[Posting]]:

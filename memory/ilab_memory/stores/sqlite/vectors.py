@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from ilab_memory.core.vector_store import Batch, Block, Unembedded, VectorStore
-from ilab_memory.stores.common.vectors import by_block, placed
+from ilab_memory.stores.common.vectors import by_block, next_batch, placed
 from ilab_memory.stores.sqlite.connections import Readers, SharedReader
 from ilab_memory.stores.sqlite.group_commit import Writer
 from ilab_memory.stores.sqlite.write_queue import Transaction
@@ -87,17 +87,8 @@ class SQLiteVectors(VectorStore):
         found = self._read(NEXT, (user_id, model, limit, characters))
         if not found:
             return None
-        index_key, stored, cursor, last, rows = found[0]
-        observations = [Unembedded._make(row) for row in json.loads(rows)]
-        end = observations[-1].number if len(observations) == limit else last
-        return Batch(
-            user_id=user_id,
-            index_key=index_key,
-            model=stored,
-            cursor=cursor or 0,
-            end=end,
-            observations=observations,
-        )
+        *row, texts = found[0]
+        return next_batch(user_id, row, list(map(Unembedded._make, json.loads(texts))), limit=limit)
 
     def add_vectors(self, batch: Batch, model: str, vectors: Mapping[int, bytes]) -> bool:
         add = partial(_add, batch=batch, model=model, vectors=vectors)
