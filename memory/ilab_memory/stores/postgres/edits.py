@@ -1,6 +1,6 @@
 """Writes of changes, deletions and imports. Each function runs inside one transaction, and commits it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -140,8 +140,11 @@ def add_rows(
     )
     importing = _Importing(user_id, user, {row[0]: (row[1], row[2]) for row in known})
     importing.active = {conversation_id for (conversation_id,) in active}
-    importing.keys = {key: (int(observation_id), *row[:2], bytes(row[2])) for key, observation_id, *row in keys}
-    importing.unkeyed = {(*row[:3], bytes(row[3]), row[4]): int(row[5]) for row in unkeyed}
+    for key, observation_id, kind, title, normalized_hash in keys:
+        importing.stored[key] = (observation_id, kind, title, bytes(normalized_hash))
+    for number, kind, title, normalized_hash, created_at, observation_id in unkeyed:
+        parts = (kind, title, bytes(normalized_hash))
+        importing.stored[number, *parts, created_at] = (observation_id, *parts)
     for session in sessions:
         importing.add_session(session)
     for row, indexed in rows:
@@ -157,10 +160,8 @@ class _Importing(Writing):
         super().__init__(user_id, user)
         self._known = dict(known)
         self.active: set[str] = set()
-        self.keys: dict[str, tuple[Any, ...]] = {}
-        """Of each topic key the id, type, title and hash of its row."""
-        self.unkeyed: dict[tuple[Any, ...], int] = {}
-        """The ids of rows without a key."""
+        self.stored: dict[Hashable, tuple[Any, ...]] = {}
+        """The id, type, title and hash of rows, by topic key, or by session, type, title, hash and creation."""
         self._ids: list[int | None] = []
 
     @property
@@ -196,18 +197,17 @@ class _Importing(Writing):
         if found is None:
             raise session_is_missing()
         session, conversation_id = found
-        normalized_hash = bytes.fromhex(row.normalized_hash)
-        same = (session, row.type, row.title, normalized_hash, row.created_at)
-        if row.topic_key in self.keys if row.topic_key is not None else same in self.unkeyed:
-            self._ids.append(self._known_id(row, same))
+        parts = (row.type, row.title, bytes.fromhex(row.normalized_hash))
+        key = (session, *parts, row.created_at) if row.topic_key is None else row.topic_key
+        if key in self.stored:
+            observation_id, *stored = self.stored[key]
+            # None: another row has this topic key.
+            self._ids.append(observation_id if tuple(stored) == parts else None)
             return
         number = self._number + 1
         observation_id = self._user.first_id + number
         self._ids.append(observation_id)
-        if row.topic_key is None:
-            self.unkeyed[same] = observation_id
-        else:
-            self.keys[row.topic_key] = (observation_id, row.type, row.title, normalized_hash)
+        self.stored[key] = (observation_id, *parts)
         columns = {
             "user_id": self._user_id,
             "id": observation_id,
@@ -219,13 +219,6 @@ class _Importing(Writing):
             **indexed.lengths,
         }
         self.add(columns)
-
-    def _known_id(self, row: ImportedRow, same: tuple[Any, ...]) -> int | None:
-        """Return the id of the row that the user has; None if it is another one of this topic key."""
-        if row.topic_key is None:
-            return self.unkeyed[same]
-        observation_id, *stored = self.keys[row.topic_key]
-        return observation_id if tuple(stored) == same[1:4] else None
 
     def _session_of(self, session_id: str) -> tuple[int, str] | None:
         """Return number and conversation of the session that has this id in an export."""
