@@ -8,11 +8,10 @@ from hypothesis import strategies as st
 
 from batch import cases
 from ilab_chat_service.memory.outdated_marks import with_outdated_marks
-from ilab_chat_service.message_statements import ended as reader
+from ilab_chat_service.message_statements import possibly_outdated as reader
 from ilab_chat_service.message_statements import read
-from ilab_chat_service.message_statements.ended import endings
 from ilab_chat_service.message_statements.outdated import COMPARED
-from ilab_chat_service.message_statements.possibly_outdated import Said
+from ilab_chat_service.message_statements.possibly_outdated import Said, endings
 from ilab_chat_service.message_statements.statement_words import Saying
 from ilab_chat_service.values import Context
 from service.earlier import doubted, memory, outdated, pairs

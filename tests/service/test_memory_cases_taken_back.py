@@ -6,7 +6,7 @@ import pytest
 
 from batch import cases
 from ilab_chat_service.message_statements import read
-from ilab_chat_service.message_statements.revocations import takes_back
+from ilab_chat_service.message_statements.instructions import takes_back
 from service.talking import Caller
 
 

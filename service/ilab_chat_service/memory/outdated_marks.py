@@ -7,9 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from ilab_chat_service.memory.turn_codec import ASSISTANT
-from ilab_chat_service.message_statements.ended import endings, tells_move
 from ilab_chat_service.message_statements.outdated import replacements, says_much
-from ilab_chat_service.message_statements.possibly_outdated import Said, doubts
+from ilab_chat_service.message_statements.possibly_outdated import Said, doubts, endings, tells_move
 from ilab_chat_service.message_statements.sentences import sentences_of
 from ilab_chat_service.prompt_lines import DOUBTED, EARLIER
 from ilab_chat_service.values import Part

@@ -41,15 +41,15 @@ How to add a language: copy the table that is closest to it, `tables/<code>.toml
   towns have too, if there is no number. Templates of `address/at` need an address.
 - `[except]`: beginnings of values that make a sentence say something else ("I live in fear"), by topic.
 
-- `instructions.relieved`, `permitted` with `again`, and `restored` take an instruction back (`revocations.py`);
+- `instructions.relieved`, `permitted` with `again`, and `restored` take an instruction back (`instructions.py`);
   `generic` words do not tell which one.
 - `instructions.addressed`: words by which an instruction speaks to the assistant; `afterthoughts` such as "I suppose".
 - `[changes]`: words by which a newer statement says that an older one holds no longer (`outdated.py`): endings ("no
   longer"; "…" stands for some words), `disposed` ("sold"), `instead`, `moved`, `now`; `added` words that mean that both
   hold ("also"); verbs of `events`, which stay true, and verbs with `several` objects at once.
   `hints` put an older statement in doubt (`possibly_outdated.py`); `vague` words do not tell what it is about.
-  `left` ends what a name stands for ("I left Leeds"). Ends without a word of change (`ended.py`): `died`; `repaid`
-  with `owed`; `settled` with words of `open` matters; `unless` words forbid all three. `relocated` words tell a move.
+  `left` ends what a name stands for ("I left Leeds"). Ends without a word of change: `died`; `repaid` with `owed`;
+  `settled` with words of `open` matters; `unless` words forbid all three. `relocated` words tell a move.
   `capital_nouns` in German.
 
 Then add examples to `examples.toml`, `outdated.toml`, `doubted.toml` and `endings.toml` in
@@ -57,16 +57,17 @@ Then add examples to `examples.toml`, `outdated.toml`, `doubted.toml` and `endin
 """
 
 from ilab_chat_service.gc_pause import without_collections
-from ilab_chat_service.message_statements import change_words, language
-from ilab_chat_service.message_statements.reading import read
-from ilab_chat_service.message_statements.values import Fact, Reading
+from ilab_chat_service.message_statements import language
+from ilab_chat_service.message_statements.facts import Fact
+from ilab_chat_service.message_statements.reading import Reading, read
+from ilab_chat_service.message_statements.statement_words import hints
 
 
 def load() -> None:
     """Load all tables that are not loaded yet. Takes a quarter of a second of CPU."""
     with without_collections():
         language.load()
-        change_words.load()
+        hints()
 
 
 __all__ = ["Fact", "Reading", "load", "read"]

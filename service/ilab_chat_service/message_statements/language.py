@@ -15,9 +15,9 @@ from importlib.resources import files
 from itertools import product
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from ilab_chat_service.message_statements.phrases import Beginnings, Phrases
+from ilab_chat_service.message_statements.change_words import Changes
 from ilab_chat_service.message_statements.template import Template, Vocabulary
-from ilab_chat_service.message_statements.text import folded, learn_folds, lowered
+from ilab_chat_service.message_statements.text import Beginnings, Phrases, folded, key_of, learn_folds, lowered
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -101,25 +101,6 @@ class Rule(NamedTuple):
 
 #: A rule or a section, and sets of tokens of which a sentence must have one each.
 Hint: TypeAlias = tuple["Rule | str", tuple[frozenset[str], ...]]
-
-#: The properties of a language that are made when they are first used.
-LAZY = (
-    "letters",
-    "table",
-    "lists",
-    "canonical",
-    "vocabulary",
-    "beginnings",
-    "boundary",
-    "rules",
-    "_index",
-    "style",
-    "exceptions",
-    "possessive",
-    "streets",
-    "street_endings",
-    "numbered_endings",
-)
 
 #: How often a common word counts as being in the table, so that it is not the rarest.
 COMMON_COUNT = 1000
@@ -244,9 +225,10 @@ class Language:
         return [rules[number] for number in sorted(rules)[:RULES]], sections
 
     def load(self) -> None:
-        """Parse the table and index its rules."""
-        for made in LAZY:
-            getattr(self, made)
+        """Parse the table and index its rules: make each property that is otherwise made when it is first used."""
+        for name, made in vars(Language).items():
+            if isinstance(made, cached_property):
+                getattr(self, name)
 
     @cached_property
     def style(self) -> list[tuple[str, Phrases]]:
@@ -271,8 +253,26 @@ class Language:
     @cached_property
     def possessive(self) -> tuple[str, ...]:
         """Words of "my", each with the space behind it, if there is one."""
-        words = folded(str(self.table.get("changes", {}).get("possessive", ""))).split()
-        return tuple(f"{word} " if self.spaced else word for word in words)
+        return tuple(f"{word} " if self.spaced else word for word in self.changes.possessive)
+
+    @cached_property
+    def changes(self) -> Changes:
+        """The words of change."""
+        return Changes(self.table.get("changes", {}), spaced=self.spaced)
+
+    @cached_property
+    def relatives(self) -> frozenset[str]:
+        """The words for relatives, as they are compared."""
+        return self._keys_of_list("relation")
+
+    @cached_property
+    def beings(self) -> frozenset[str]:
+        """The words for relatives and pets, as they are compared."""
+        return self.relatives | self._keys_of_list("pet")
+
+    def _keys_of_list(self, name: str) -> frozenset[str]:
+        """Return the words of a list, without phrases of several words."""
+        return frozenset(key_of(folded(word)) for word in self.lists.get(name, ()) if " " not in word)
 
     @cached_property
     def exceptions(self) -> dict[str, tuple[str, ...]]:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from ilab_chat_service.message_statements.change_words import CHANGES
 from ilab_chat_service.message_statements.instructions import MARK
 from ilab_chat_service.message_statements.language import languages_of
-from ilab_chat_service.message_statements.openings import EDGES, after_openers, skip
-from ilab_chat_service.message_statements.parsed_sentence import Clause
+from ilab_chat_service.message_statements.parsed_sentence import EDGES, Clause, after_openers, skip
 from ilab_chat_service.message_statements.sentences import Sentence
 from ilab_chat_service.message_statements.text import folded
 
@@ -65,7 +63,7 @@ def opts_out(parsed: ParsedSentence) -> bool:
 def opt_out_starts(parsed: ParsedSentence) -> Iterator[int]:
     """Yield where a request not to store the message may begin: also before words such as "merk dir"."""
     yield 0
-    for clause in parsed.clauses():
+    for clause in parsed.clauses:
         yield clause.start
         begin = skip(parsed.lower, clause.cut)
         yield skip(parsed.lower, parsed.language.phrases("connectors").at(parsed.lower, begin) or begin)
@@ -103,12 +101,12 @@ def forgets_about(parsed: ParsedSentence) -> Forgotten | None:
 def is_personal(parsed: ParsedSentence, subject: str) -> bool:
     """Return whether *subject* is a name or somebody or something of the user's: "my ex"."""
     begins = folded(subject).startswith(parsed.language.possessive)
-    return begins or (NAME.match(subject) is not None and not CHANGES[parsed.language.code].capital_nouns)
+    return begins or (NAME.match(subject) is not None and not parsed.language.changes.capital_nouns)
 
 
 def subject_behind(parsed: ParsedSentence, section: str) -> Forgotten | None:
     """Return the request that begins with a phrase of *section*, before its subject."""
-    for clause in (Clause(0, parsed.opened.start), *parsed.clauses()):
+    for clause in (Clause(0, parsed.opened.start), *parsed.clauses):
         end = parsed.language.phrases(section).at(parsed.lower, clause.start)
         if end and not parsed.sentence.is_quoted(clause.start) and not parsed.contains("reported", clause.start):
             mark = MARK.search(parsed.lower, end)

@@ -20,16 +20,18 @@ import re
 from collections import Counter, defaultdict, deque
 from functools import cache, partial
 from heapq import nlargest
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from ilab_chat_service.message_statements.change_words import hints, may_change
-from ilab_chat_service.message_statements.statement_words import READ_CHARACTERS, beginnings, relatives, saying
+from ilab_chat_service.message_statements.statement_words import READ_CHARACTERS, beginnings, hints, saying
 from ilab_chat_service.message_statements.text import folded, tokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from ilab_chat_service.message_statements.statement_words import Marker, Saying, Word
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 #: Words after "instead of" that name what is replaced.
 REPLACED_WORDS = 2
@@ -43,6 +45,8 @@ LEAST_WORDS = 3
 #: Maximum number of earlier statements that are found by one word, the newest, and that a statement is compared with:
 #: those that share most words with it. Without them, the work is quadratic in the number of statements.
 FOUND, COMPARED = 64, 32
+#: Maximum number of findings that are remembered.
+KNOWN = 20_000
 #: The beginning of a word with a capital letter.
 NAME = re.compile(r"\b[^\W\d_a-z]\w{2,3}")
 
@@ -60,19 +64,53 @@ class Hint(NamedTuple):
     """Beginnings of its words with a capital letter, which may be common words of some language: "Mia"."""
 
 
-#: Findings about statements and pairs of them, by hash: a prompt has mostly the statements of the one before. Of a
-#: text, only the first letters of its words stay in memory.
-HINTS: dict[int, Hint] = {}
-REPLACED: dict[tuple[int, int], bool] = {}
-#: Maximum number of entries of each.
-KNOWN = 20_000
+class Findings(dict[K, V]):
+    """Findings by the hashes of texts, at most KNOWN: a prompt has mostly the statements of the one before.
+
+    Of a text, only the first letters of its words stay in memory.
+    """
+
+    def __setitem__(self, key: K, value: V) -> None:
+        if len(self) >= KNOWN:
+            self.clear()
+        super().__setitem__(key, value)
+
+
+HINTS: Findings[int, Hint] = Findings()
+REPLACED: Findings[tuple[int, int], bool] = Findings()
 
 
 def replacements(statements: Sequence[str]) -> Iterator[tuple[int, int]]:
     """Yield the positions of one of *statements*, which are oldest first, and of a later one that replaces it."""
+    looks = ((look.may_change, look.about) for look in map(hint, statements))
+    yield from told(statements, looks, REPLACED, may_replace, replaces)
+
+
+def told(
+    statements: Sequence[str],
+    looks: Iterable[tuple[bool, Collection[str]]],
+    findings: Findings[tuple[int, int], bool],
+    may_tell: Callable[[Saying], object],
+    tells: Callable[[Saying, Saying], bool],
+) -> Iterator[tuple[int, int]]:
+    """Yield the positions of one of *statements* and of a later one that *tells* something about it.
+
+    Args:
+        statements: the statements, oldest first.
+        looks: see `compared`.
+        findings: what was found for pairs of statements before.
+        may_tell: whether a statement can tell something about any other.
+        tells: whether the first statement tells something about the second.
+    """
     read = cache(saying)
-    for older, newer in compared((look.may_change, look.about) for look in map(hint, statements)):
-        if is_replaced(statements[older], statements[newer], read):
+    for older, newer in compared(looks):
+        key = hash(statements[older]), hash(statements[newer])
+        found = findings.get(key)
+        if found is None:
+            said = read(statements[newer])
+            before = read(statements[older]) if said and may_tell(said) else None
+            found = findings[key] = said is not None and before is not None and tells(said, before)
+        if found:
             yield older, newer
 
 
@@ -98,16 +136,20 @@ def hint(statement: str) -> Hint:
     found = HINTS.get(key)
     if found is None:
         words = frozenset(tokens(folded(statement[:READ_CHARACTERS])))
-        found = Hint(
-            may_change(words),
+        found = HINTS[key] = Hint(
+            not words.isdisjoint(hints().triggers) or is_of_own_value(words),
             not words.isdisjoint(hints().ending),
             beginnings(words),
             names_in(statement[:READ_CHARACTERS]),
         )
-        if len(HINTS) >= KNOWN:
-            HINTS.clear()
-        HINTS[key] = found
     return found
+
+
+def is_of_own_value(words: frozenset[str]) -> bool:
+    """Return whether a statement with these tokens may say "my" of a value."""
+    return not words.isdisjoint(hints().possessive) and (
+        not words.isdisjoint(hints().values) or any(word[:1].isdigit() for word in words)
+    )
 
 
 def names_in(statement: str) -> frozenset[str]:
@@ -115,18 +157,9 @@ def names_in(statement: str) -> frozenset[str]:
     return frozenset(found.lower() for found in NAME.findall(statement))
 
 
-def is_replaced(older: str, newer: str, read: Callable[[str], Saying | None]) -> bool:
-    """Return whether *older* holds no longer when *newer* is said. *read*: reads a statement."""
-    key = hash(older), hash(newer)
-    found = REPLACED.get(key)
-    if found is None:
-        said = read(newer)
-        before = read(older) if said and (said.markers or (said.is_possessed and said.values)) else None
-        found = said is not None and before is not None and replaces(said, before)
-        if len(REPLACED) >= KNOWN:
-            REPLACED.clear()
-        REPLACED[key] = found
-    return found
+def may_replace(newer: Saying) -> bool:
+    """Return whether *newer* has a word of change, or says "my" of a value."""
+    return bool(newer.markers or (newer.is_possessed and newer.values))
 
 
 def replaces(newer: Saying, older: Saying) -> bool:
@@ -190,7 +223,7 @@ def has_name_before(older: Saying, keys: Sequence[str], *, or_relative: bool) ->
     for word in older.words:
         if word.key in keys:
             return False
-        if word.is_name or (or_relative and word.key in relatives(older.code)):
+        if word.is_name or (or_relative and word.key in older.language.relatives):
             return True
     return False
 
@@ -198,7 +231,7 @@ def has_name_before(older: Saying, keys: Sequence[str], *, or_relative: bool) ->
 def replaced_words(newer: Saying, marker: Marker) -> list[Word]:
     """Return the words next to *marker* that name what is replaced: of its clause, on its side."""
     near = sorted((*newer.words, *newer.numbers), key=lambda word: word.start)
-    if newer.before:
+    if newer.language.changes.before:
         return [word for word in near if word.start < marker.start and word.clause == marker.clause][-1:]
     return [word for word in near if word.start >= marker.end and word.clause == marker.clause][:REPLACED_WORDS]
 

@@ -1,24 +1,50 @@
-"""One sentence as one language: where it says something, its clauses, and what kind of sentence it is."""
+"""One sentence as one language: where it says something, its clauses, and what kind of sentence it is.
+
+Behind the words that only lead to what it says: "Hi, by the way, please remember that".
+"""
 
 from __future__ import annotations
 
 import re
+from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from ilab_chat_service.message_statements.language import BOUNDARY
-from ilab_chat_service.message_statements.openings import EDGES, after_openers
+from ilab_chat_service.message_statements.language import BOUNDARY, OPENINGS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection
 
     from ilab_chat_service.message_statements.language import Language
     from ilab_chat_service.message_statements.sentences import Sentence
+
+#: Maximum number of phrases that lead to a statement.
+OPENERS = 12
+
+EDGES = " ,;:-–—.!。，、；：…¡"
+BETWEEN = re.compile("[ ,;:–—.!…¡、，：。（(*~-]*+")
 
 #: Maximum number of clauses of a sentence that are looked at.
 CLAUSES = 16
 
 CLAUSE = re.compile(BOUNDARY)
+
+
+class Opened(NamedTuple):
+    """The beginning of a sentence."""
+
+    start: int
+    """Where it says something: behind "By the way", "Please remember that", "Last year"."""
+    kept: int
+    """Where its words are worth keeping: before "Last year"."""
+    remembered: bool
+    """Whether it asks to remember what follows."""
+    polite: bool
+    """Whether it asks for something: "Can you please"."""
+    forever: bool
+    """Whether it says "from now on"."""
+    begins: Collection[str]
+    """The sections with a phrase at `start`: what kind of sentence it is."""
 
 
 class Clause(NamedTuple):
@@ -39,8 +65,6 @@ class ParsedSentence:
         self.opened = after_openers(sentence, language)
         self.rules, self.hints = language.hints(sentence.words)
         self._ends_of_first: dict[str, int] = {}
-        self._clauses_found: list[Clause] | None = None
-        self._question: bool | None = None
 
     def is_fiction_or_task(self) -> bool:
         """Return whether it begins a text to work on ("Translate: ...") or a role ("You are a pirate")."""
@@ -52,7 +76,7 @@ class ParsedSentence:
     def asks_for_something(self) -> bool:
         """Return whether it is a question, a request or a condition, or quoted."""
         start = self.opened.start
-        if self.is_question() or self.opened.polite or self.sentence.is_quoted(start):
+        if self.is_question or self.opened.polite or self.sentence.is_quoted(start):
             return True
         sections = ("requests", "instructions.verbs", "hypothetical_start", "hypothetical")
         return any(self.begins(each, start) for each in sections) or self.ends("requests_end")
@@ -72,13 +96,9 @@ class ParsedSentence:
         start = self.opened.start
         return start > 0 and self.begins("corrections", start) and not self.sentence.asks
 
+    @cached_property
     def is_question(self) -> bool:
-        """Return whether it is a question, or ends with one."""
-        if self._question is None:
-            self._question = self._find_question()
-        return self._question
-
-    def _find_question(self) -> bool:
+        """Whether it is a question, or ends with one."""
         lower, start = self.lower, self.opened.start
         if self.sentence.asks or lower.startswith("¿"):
             return True
@@ -125,31 +145,26 @@ class ParsedSentence:
 
     def end_of_statement(self) -> int:
         """Return where the statement ends: before a question at the end ("I'm vegan, what can I cook?"); 0: nowhere."""
-        if not self.is_question():
-            return len(self.lower)
-        if self.opened.polite:
+        if not self.is_question or self.opened.polite:
             return len(self.lower)
         if self.begins("questions", self.opened.start):
             return 0
         cut = 0
-        for clause in self.clauses():
+        for clause in self.clauses:
             if self.begins("questions", clause.start) and not self.begins("tags", clause.start):
                 cut = clause.cut
         return cut
 
+    @cached_property
     def clauses(self) -> list[Clause]:
-        """Return the beginnings of clauses, that of the sentence first."""
-        if self._clauses_found is None:
-            self._clauses_found = list(self._find_clauses())
-        return self._clauses_found
-
-    def _find_clauses(self) -> Iterator[Clause]:
+        """The beginnings of clauses, that of the sentence first."""
         start = self.opened.start
-        yield Clause(start, start)
+        clauses = [Clause(start, start)]
         connectors = self.language.phrases("connectors")
         for found in islice(self.language.boundary.finditer(self.lower, start), CLAUSES - 1):
             after = connectors.at(self.lower, found.end()) or found.end()
-            yield Clause(found.start(), after_openers(self.sentence, self.language, after).start)
+            clauses.append(Clause(found.start(), after_openers(self.sentence, self.language, after).start))
+        return clauses
 
     def before_afterthought(self, start: int) -> int:
         """Return where the clause that begins at *start* ends, without words such as "I suppose" at its end."""
@@ -164,3 +179,36 @@ def end_of_clause(lower: str, start: int) -> int:
     """Return where the clause that begins at *start* ends."""
     found = CLAUSE.search(lower, start)
     return found.start() if found else len(lower)
+
+
+def after_openers(sentence: Sentence, language: Language, start: int = 0) -> Opened:
+    """Return where *sentence* says something, behind the words that only lead to it."""
+    lower = sentence.lower
+    passed: set[str] = set()
+    kept = -1
+    start = skip(lower, start)
+    begins: list[tuple[str, int]] = []
+    for _ in range(OPENERS):
+        begins = language.beginnings.at(lower, start)
+        found = next((each for each in begins if each[0] in OPENINGS), None) if begins else None
+        if found is None:
+            break
+        section, end = found
+        if section in {"adverbs", "instructions.from_now_on"} and kept < 0:
+            kept = start
+        start = skip(lower, end)
+        passed.add(section)
+    return Opened(
+        start,
+        start if kept < 0 else kept,
+        "memory.remember" in passed,
+        "polite" in passed,
+        "instructions.from_now_on" in passed,
+        [section for section, _ in begins] if begins else (),
+    )
+
+
+def skip(lower: str, start: int) -> int:
+    """Return where the next word begins."""
+    found = BETWEEN.match(lower, start)
+    return found.end() if found else start

@@ -1,38 +1,52 @@
-"""Statements that may hold no longer, because a newer one seems to change what they say.
+"""Statements that may hold no longer, because a newer one seems to change what they say, or tells their end.
+
+Weaker findings than those of `outdated.py`, for a weaker mark.
 
     >>> list(doubts([Said("We curl on Wednesdays."), Said("Curling's moved to Sundays for the rest of the season.")]))
     [(0, 1)]
 
-A weaker finding than that of `outdated.py`, for a weaker mark. The newer message names the same, and
+The newer message names the same, and
 
 - has a word of change ("no longer", "moved to", "from now on", a phrase of `hints`), or
 - has another day, date, time or amount.
 
 Both are read as whole messages, because the subject is often named in another sentence than the value. Words that many
 messages have do not name a subject. An event stays true: "I ran 5 km on Monday" is not in doubt.
+
+    >>> list(endings(["Paolo owes me 50 euros.", "Paolo paid me back."]))
+    [(0, 1)]
+
+A newer statement tells an end without a word of change, by the words of a table's `[changes]`:
+
+- a death ("Pip died last night") ends what was said of a person or an animal by the same name or word;
+- a repayment (`repaid`) ends a debt (`owed`) of somebody of the same name;
+- something done (`settled`: "the leak is fixed", "I sent the form") ends an open matter (`open`: "the tap leaks", "I
+  have to send the form") that names the same thing.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from functools import lru_cache
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from ilab_chat_service.message_statements.change_words import CHANGES, hints
+from ilab_chat_service.message_statements.change_words import ENDS
+from ilab_chat_service.message_statements.language import LANGUAGES
+from ilab_chat_service.message_statements.outdated import Findings, hint, is_event, told
 from ilab_chat_service.message_statements.statement_words import (
     BEGINNING,
     beginnings,
-    key_of,
+    hints,
     language_of,
-    relatives,
     saying,
 )
-from ilab_chat_service.message_statements.text import folded, tokens
+from ilab_chat_service.message_statements.text import folded, key_of, lowered, tokens
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-    from ilab_chat_service.message_statements.statement_words import Saying
+    from ilab_chat_service.message_statements.language import Language
+    from ilab_chat_service.message_statements.statement_words import Marker, Saying, Word
 
 #: Kinds of phrases that tell a change, and those that do not if something is added.
 STRONG, WEAK = ("ended", "disposed", "instead", "moved", "hints"), ("now",)
@@ -42,6 +56,8 @@ STEM = 5
 MOST_MESSAGES = 5
 #: Words that two messages have in common, if only a value tells a change.
 LEAST_COMMON = 2
+#: The kind of phrase that tells what each of `ENDS` ends. None: anything.
+ENDED_BY = {"died": None, "repaid": "owed", "settled": "open"}
 
 
 class Said(NamedTuple):
@@ -83,12 +99,9 @@ class Look(NamedTuple):
     """Beginnings of its words."""
 
 
-#: Findings by the hash of the text: a prompt has mostly the statements of the one before. Of a text, only the first
-#: letters of its words stay in memory.
-DIGESTS: dict[int, Digest] = {}
-LOOKS: dict[int, Look] = {}
-#: Maximum number of entries of each.
-KNOWN = 20_000
+DIGESTS: Findings[int, Digest] = Findings()
+LOOKS: Findings[int, Look] = Findings()
+ENDED: Findings[tuple[int, int], bool] = Findings()
 NOTHING = Digest()
 
 
@@ -132,8 +145,6 @@ def look(text: str) -> Look:
     if found is None:
         words = frozenset(tokens(folded(text)))
         tells = not words.isdisjoint(hints().doubting) or any(word[:1].isdigit() for word in words)
-        if len(LOOKS) >= KNOWN:
-            LOOKS.clear()
         found = LOOKS[key] = Look(tells, beginnings(words))
     return found
 
@@ -164,11 +175,9 @@ def digest(text: str) -> Digest:
     key = hash(text)
     found = DIGESTS.get(key)
     if found is None:
-        if len(DIGESTS) >= KNOWN:
-            DIGESTS.clear()
         language = language_of(folded(text), text)
         said = saying(text)
-        found = DIGESTS[key] = digest_of(said, light_stems(language.code)) if language and said else NOTHING
+        found = DIGESTS[key] = digest_of(said, light_stems(language)) if language and said else NOTHING
     return found
 
 
@@ -192,14 +201,101 @@ def digest_of(said: Saying, light: frozenset[str]) -> Digest:
         changed=frozenset(stem for word, stem in stems if word in near),
         adds=adds,
         is_own=said.is_own or (bool(markers) and all(word.start >= markers[0].end for word in near)),
-        relative=next((stem for word, stem in stems[:1] if word.key in relatives(said.code)), None),
+        relative=next((stem for word, stem in stems[:1] if word.key in said.language.relatives), None),
     )
 
 
-@lru_cache
-def light_stems(code: str) -> frozenset[str]:
+@cache
+def light_stems(language: Language) -> frozenset[str]:
     """Return the stems of words with little content, whose other forms have little content, too."""
-    changes = CHANGES[code]
+    changes = language.changes
     return frozenset(
         key_of(word)[:STEM] for word in (*changes.light, *changes.vague, *changes.several, *changes.events)
     )
+
+
+def endings(statements: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """Yield the positions of one of *statements*, which are oldest first, and of a later one that tells its end."""
+    looks = [hint(statement) for statement in statements]
+    wanted = frozenset[str]().union(*(look.about | look.names for look in looks if look.may_end))
+    about = ((look.may_end, (look.about | look.names) & wanted) for look in looks if wanted)
+    yield from told(statements, about, ENDED, lambda newer: newer.marked(*ENDS), ends)
+
+
+def tells_move(text: str) -> bool:
+    """Return whether *text*, where the user lives, tells a move."""
+    lower = lowered(text)
+    return any(phrase in lower for language in LANGUAGES for phrase in language.changes.phrases("relocated"))
+
+
+def tells_end(text: str) -> bool:
+    """Return whether *text* tells an end of something that it names: "The leak is fixed"."""
+    if not hint(text).may_end:
+        return False
+    said = saying(text)
+    return said is not None and any(
+        marker.clause not in {each.clause for each in said.marked("unless")}
+        and any(word.clause == marker.clause and not is_of_phrase(word, marker, said) for word in said.words)
+        for marker in said.marked(*ENDS)
+    )
+
+
+def ends(newer: Saying, older: Saying) -> bool:
+    """Return whether *newer* tells the end of what *older* says."""
+    for marker in newer.marked(*ENDS):
+        if any(each.clause == marker.clause for each in newer.marked("unless")):
+            continue
+        wanted = ENDED_BY[marker.kind]
+        if wanted and not older.marked(wanted):
+            continue
+        words = [word for word in newer.in_clause(marker.clause) if not is_of_phrase(word, marker, newer)]
+        if marker.kind == "died":
+            if is_same_being(newer, words, older, marker):
+                return True
+        elif marker.kind == "repaid":
+            if any(is_being(word, newer) and word.key in older.keys for word in words):
+                return True
+        elif is_same_matter(newer, words, older):
+            return True
+    return False
+
+
+def is_of_phrase(word: Word, marker: Marker, said: Saying) -> bool:
+    """Return whether *word* belongs to the phrase of *marker*, and not to a gap in it ("paid Greta back")."""
+    return marker.start <= word.start < marker.end and word.key in said.language.changes.ending_keys
+
+
+def is_same_being(newer: Saying, words: Sequence[Word], older: Saying, marker: Marker) -> bool:
+    """Return whether a word of *words* names somebody whom *older* names, too, or says something of."""
+    if older.marked("died"):
+        return False
+    names = {word.key for word in older.words if word.is_name}
+    subjects = [word for word in words if word.start < marker.start] or words
+    common = [word for word in subjects if word.key in older.keys and not is_event(older, [word.key])]
+    if not newer.language.spaced:
+        return bool(common)
+    known = newer.language.beings
+    if any(word.key in known and word.key not in older.keys for word in subjects):
+        # "Ella's hamster died" says nothing of Ella.
+        return False
+    named = [word for word in common if word.key not in known and (word.is_name or word.key in names or not word.start)]
+    if named:
+        # "I love David Lynch films" holds all the same.
+        has_being = not known.isdisjoint(older.keys)
+        is_first = older.words[0].key in {word.key for word in named}
+        return has_being or is_first or not older.has_several
+    said = {word.key for word in subjects if word.is_name or word.key in known}
+    is_own = newer.is_possessed or bool(subjects and not subjects[0].start)
+    return bool(said) and is_own and said <= {word.key for word in common}
+
+
+def is_being(word: Word, said: Saying) -> bool:
+    """Return whether *word* of *said* may name a person."""
+    return word.is_name or not word.start or not said.language.spaced or word.key in said.language.beings
+
+
+def is_same_matter(newer: Saying, words: Sequence[Word], older: Saying) -> bool:
+    """Return whether a word of *words* that is not a name, if there is any, is in *older*."""
+    names_tell = newer.language.spaced and not newer.language.changes.capital_nouns
+    things = [word for word in words if not word.is_name] if names_tell else words
+    return any(word.key in older.keys for word in things or words)

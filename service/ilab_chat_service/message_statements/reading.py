@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from ilab_chat_service.message_statements.change_words import CHANGES, hints
-from ilab_chat_service.message_statements.ended import tells_end
+from ilab_chat_service.message_statements.facts import TEXT_CHARACTERS, Fact
+from ilab_chat_service.message_statements.instructions import TakenBack, taken_back
 from ilab_chat_service.message_statements.language import LANGUAGES, languages_of
 from ilab_chat_service.message_statements.memory_requests import (
     asks_to_forget_last,
@@ -17,14 +17,12 @@ from ilab_chat_service.message_statements.memory_requests import (
     topic_of,
     topics_to_forget,
 )
-from ilab_chat_service.message_statements.openings import EDGES, after_openers
-from ilab_chat_service.message_statements.parsed_sentence import ParsedSentence
-from ilab_chat_service.message_statements.revocations import taken_back
+from ilab_chat_service.message_statements.parsed_sentence import EDGES, ParsedSentence, after_openers
+from ilab_chat_service.message_statements.possibly_outdated import tells_end
 from ilab_chat_service.message_statements.sentence_reader import facts_of
 from ilab_chat_service.message_statements.sentences import FENCE, Sentence, sentences_of
-from ilab_chat_service.message_statements.statement_words import saying, tells_change
+from ilab_chat_service.message_statements.statement_words import hints, saying, tells_change
 from ilab_chat_service.message_statements.text import UNSPACED, lowered
-from ilab_chat_service.message_statements.values import TEXT_CHARACTERS, Fact, Reading, TakenBack
 
 if TYPE_CHECKING:
     from ilab_chat_service.message_statements.language import Language
@@ -53,6 +51,32 @@ PARAGRAPH = re.compile(r"\n[ \t\r]*\n\s*")
 
 #: Replaces private text in a message. A sentence without its private part says nothing.
 REDACTED = "[REDACTED]"
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The explicit statements of a message."""
+
+    facts: tuple[Fact, ...] = ()
+    pool: tuple[str, ...] = ()
+    """Other statements in the first person, each 8 to 300 characters."""
+    taken_back: tuple[TakenBack, ...] = ()
+    """Sentences that take back an instruction."""
+    opt_out: bool = False
+    """The user does not want this message to be stored."""
+    forget_last: bool = False
+    """The message asks to forget the one before, and says little else."""
+    forget_about: str = ""
+    """The subject, if the message only asks to forget what the user said about it; else empty."""
+    forget_all: bool = False
+    """Whether that is everything about the subject, and not the last thing that the user said about it."""
+    forget_topics: tuple[str, ...] = ()
+    """Topic keys of facts that the message only asks to forget, and of what led to them."""
+
+    @property
+    def forgets(self) -> bool:
+        """Whether the message only asks to forget something."""
+        return bool(self.forget_last or self.forget_about or self.forget_topics)
 
 
 @dataclass(slots=True)
@@ -250,7 +274,7 @@ def has_content(sentence: Sentence) -> bool:
     """Return whether *sentence* has a word that says something: "I know that." has none."""
     if UNSPACED.search(sentence.text):
         return True
-    weightless = [CHANGES[each.code].light for each in languages_of(sentence.lower_tokens, sentence.text)]
+    weightless = [each.changes.light for each in languages_of(sentence.lower_tokens, sentence.text)]
     return any(
         len(word) > 1 and "'" not in word and not any(word in light for light in weightless) for word in sentence.words
     )

@@ -6,19 +6,19 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from ilab_chat_service.message_statements.addresses import is_address, may_be_address
-from ilab_chat_service.message_statements.instructions import instruction, is_for_one_answer, may_be_instruction
-from ilab_chat_service.message_statements.openings import EDGES, skip
-from ilab_chat_service.message_statements.parsed_sentence import Clause, end_of_clause
-from ilab_chat_service.message_statements.topic_keys import (
+from ilab_chat_service.message_statements.facts import (
     CHANGED,
     LISTED,
+    TEXT_CHARACTERS,
+    Fact,
     bounded,
     hashed,
     type_of,
     value_of,
     values_of,
 )
-from ilab_chat_service.message_statements.values import TEXT_CHARACTERS, Fact
+from ilab_chat_service.message_statements.instructions import instruction, is_for_one_answer, may_be_instruction
+from ilab_chat_service.message_statements.parsed_sentence import EDGES, Clause, end_of_clause, skip
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -64,14 +64,14 @@ def facts_of(parsed: ParsedSentence) -> Iterator[Fact]:
         yield said
         return
     yield from stated(parsed, found, limit)
-    if not found and parsed.opened.remembered and not parsed.is_question() and not parsed.is_hypothetical():
+    if not found and parsed.opened.remembered and not parsed.is_question and not parsed.is_hypothetical():
         yield from remembered(parsed)
 
 
 def matches(parsed: ParsedSentence, rules: Sequence[Rule], limit: int) -> Iterator[Found]:
     """Yield the *rules* that match a clause before *limit*."""
     text = parsed.sentence.folded
-    for clause in parsed.clauses():
+    for clause in parsed.clauses:
         if clause.start >= limit:
             return
         begun = [rule for rule in rules if text.startswith(rule.template.beginnings, clause.start)]

@@ -6,17 +6,16 @@ import re
 from bisect import bisect_right
 from collections import defaultdict
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from ilab_chat_service.message_statements.change_words import CHANGES, ENDING_PHRASES, PART, hints
+from ilab_chat_service.message_statements.change_words import ENDING_PHRASES, ENDS, GAP, PART
 from ilab_chat_service.message_statements.language import COMMON, LANGUAGES, languages_of
-from ilab_chat_service.message_statements.text import folded, lowered, tokens
+from ilab_chat_service.message_statements.text import folded, key_of, lowered, tokens
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-    from ilab_chat_service.message_statements.change_words import Changes
     from ilab_chat_service.message_statements.language import Language
 
 #: Kinds of phrases by which a statement tells a change, no matter whom it is about.
@@ -35,18 +34,57 @@ CLAUSE = re.compile(r"[,;:!?…]\s|[.]\s(?=\S{2})|\s[-–—]\s|[，、；：。
 #: Runs of characters of scripts without spaces: a word in katakana, Han characters, or Hangul.
 RUN = re.compile("[\u30a1-\u30ff]{2,}|[\u4e00-\u9fff]+|[\uac00-\ud7a3]+")
 
-#: Beginning of a longer word by which its forms are compared.
-KEY_CHARACTERS = 6
-#: Shortest word that loses its ending.
-LONG_WORD = 4
-ENDINGS = "aeiousn"
-LONG_ENDINGS = ("ing", "ed", "er")
 #: Characters of a word by which statements about the same are found.
 BEGINNING = 4
 #: Shortest word of change that tells a language by itself.
 TELLING_CHARACTERS = 4
 #: Maximum number of characters between two parts of a phrase of change.
 GAP_CHARACTERS = 50
+
+
+class Hints(NamedTuple):
+    """Tokens by which a statement may tell a change, of all languages."""
+
+    triggers: frozenset[str]
+    """A statement with a phrase of change has one of these."""
+    possessive: frozenset[str]
+    """Words of "my"."""
+    values: frozenset[str]
+    """Words of days, months and times of day."""
+    doubting: frozenset[str]
+    """A message that puts a statement in doubt has a number or one of these."""
+    ending: frozenset[str]
+    """A statement that tells an end without a word of change has one of these."""
+
+
+@cache
+def hints() -> Hints:
+    """Return the hints. The first call parses all tables."""
+    triggers = triggers_of("ended", "disposed", "left", "instead", "moved", "now")
+    values = frozenset(word for language in LANGUAGES for word in language.changes.kinds)
+    return Hints(
+        triggers=triggers,
+        possessive=frozenset(word for language in LANGUAGES for word in language.changes.possessive),
+        values=values,
+        doubting=triggers | values | triggers_of("hints"),
+        ending=triggers_of(*ENDS),
+    )
+
+
+def triggers_of(*sections: str) -> frozenset[str]:
+    """Return tokens of which a text with a phrase of *sections* has one."""
+    return frozenset(
+        trigger_of(phrase, spaced=language.spaced)
+        for language in LANGUAGES
+        for section in sections
+        for phrase in language.changes.phrases(section)
+    )
+
+
+def trigger_of(phrase: str, *, spaced: bool) -> str:
+    """Return a token of a text that contains *phrase*."""
+    last = folded(phrase.rpartition(GAP)[2].strip(" ,"))
+    return min(reversed(tokens(last)), key=lambda word: (word in COMMON, -len(word))) if spaced else last[:2]
 
 
 class Word(NamedTuple):
@@ -89,12 +127,7 @@ class Saying:
     """Whether it begins with "my"."""
     keys: frozenset[str]
     """Of its words, and the numbers in the name of what it is about."""
-    before: bool
-    """Whether "instead of" and "from" follow their words, as in Japanese."""
-    code: str
-    """The language."""
-    spaced: bool
-    """Whether spaces separate its words."""
+    language: Language
     is_own: bool
     """Whether it begins with a word by which a speaker means themselves."""
 
@@ -116,7 +149,7 @@ def saying(text: str) -> Saying | None:
     language = language_of(low, text)
     if language is None:
         return None
-    return Reader(text, low, CHANGES[language.code]).saying()
+    return Reader(text, low, language).saying()
 
 
 def tells_change(text: str) -> bool:
@@ -140,12 +173,11 @@ def language_of(low: str, text: str) -> Language | None:
     found += tuple(
         each
         for each in LANGUAGES
-        if each not in found
-        and (has_phrase(each, telling) or (found and not CHANGES[each.code].words.isdisjoint(longer)))
+        if each not in found and (has_phrase(each, telling) or (found and not each.changes.words.isdisjoint(longer)))
     )
 
     def likelihood(language: Language) -> tuple[int, int, bool]:
-        known = len(CHANGES[language.code].words & longer)
+        known = len(language.changes.words & longer)
         return count_of(language, words) + known, len(language.common & spelled), has_phrase(language, words)
 
     return max(found, key=likelihood, default=None)
@@ -153,23 +185,24 @@ def language_of(low: str, text: str) -> Language | None:
 
 def has_phrase(language: Language, words: Sequence[str]) -> bool:
     """Return whether *words* may contain a phrase of change."""
-    return not CHANGES[language.code].triggers.isdisjoint(words)
+    return not language.changes.triggers.isdisjoint(words)
 
 
 def count_of(language: Language, words: Sequence[str]) -> int:
     """Return how many of *words* are words of the language without content, or tell an owner."""
-    changes = CHANGES[language.code]
+    changes = language.changes
     return sum(word in changes.light or word in changes.possessive for word in words)
 
 
 class Reader:
     """Reads one statement."""
 
-    def __init__(self, text: str, low: str, changes: Changes) -> None:
+    def __init__(self, text: str, low: str, language: Language) -> None:
         self._text = text
         self._low = low
         self._lower = lowered(text)
-        self._changes = changes
+        self._language = language
+        self._changes = language.changes
         self._starts = [found.end() for found in CLAUSE.finditer(text)]
         self._values: dict[str, set[str]] = defaultdict(set)
         self._value_clauses: dict[str, set[int]] = defaultdict(set)
@@ -183,7 +216,7 @@ class Reader:
         changes = self._changes
         found = [(each.group(), each.start(), each.end()) for each in TOKEN.finditer(self._low)]
         numbers = tuple(self._numbers(found))
-        words = tuple(self._spaced(found) if changes.spaced else self._unspaced())
+        words = tuple(self._spaced(found) if self._language.spaced else self._unspaced())
         return Saying(
             words=words,
             light_words=tuple(self._light_words),
@@ -195,10 +228,8 @@ class Reader:
             has_several=bool(list(self._clauses_of(changes.several, found))),
             is_possessed=self._is_possessed(found),
             keys=frozenset(word.key for word in words) | self._subject_numbers,
-            before=changes.before,
-            code=changes.code,
-            spaced=changes.spaced,
-            is_own=changes.speaks_first(self._lower),
+            language=self._language,
+            is_own=self._speaks_first(),
         )
 
     def _clause(self, position: int) -> int:
@@ -206,7 +237,7 @@ class Reader:
 
     def _markers(self) -> Iterator[Marker]:
         starts = self._changes.starts
-        if self._changes.spaced:
+        if self._language.spaced:
             places = [(each[0], each.start()) for each in PART.finditer(self._lower)]
         else:
             places = [(each, at) for at, each in enumerate(self._lower)]
@@ -238,7 +269,7 @@ class Reader:
     def _is_whole(self, start: int, end: int) -> bool:
         """Return whether no word is cut at *start* and *end*."""
         low = self._lower
-        if not self._changes.spaced:
+        if not self._language.spaced:
             return True
         cuts_before = low[start].isalnum() and start > 0 and low[start - 1].isalnum()
         return not cuts_before and not (low[end - 1].isalnum() and low[end : end + 1].isalnum())
@@ -247,15 +278,19 @@ class Reader:
         return any(begin <= start < end for begin, end in self._taken)
 
     def _clauses_of(self, words: Collection[str], found: Sequence[tuple[str, int, int]]) -> Iterator[int]:
-        if self._changes.spaced:
+        if self._language.spaced:
             yield from (self._clause(start) for word, start, _ in found if word in words)
         else:
             yield from (self._clause(at) for word in words if (at := self._low.find(word)) >= 0)
 
     def _is_possessed(self, found: Sequence[tuple[str, int, int]]) -> bool:
-        if not self._changes.spaced:
+        if not self._language.spaced:
             return self._low.startswith(self._changes.possessive)
         return bool({word for word, _, _ in found[:2]} & {*self._changes.possessive})
+
+    def _speaks_first(self) -> bool:
+        first = self._lower.split(" ", 1)[0]
+        return not self._language.first_person.isdisjoint({first, first.partition("'")[0]})
 
     def _add(self, kind: str, value: str, start: int) -> None:
         self._values[kind].add(value)
@@ -280,7 +315,7 @@ class Reader:
                 self._add("date", f"{token} {min(months)}", start)
             elif CLOCK.fullmatch(token) or near in clock or before in clock or self._low[end : end + 1] in clock:
                 self._add("time", self._low[start : end + 3].strip(), start)
-            elif not self._changes.spaced:
+            elif not self._language.spaced:
                 unit = self._low[end : end + 1]
                 self._add(f"number {unit}", token, start)
             else:
@@ -294,7 +329,7 @@ class Reader:
 
     def _is_in_subject(self, found: Sequence[tuple[str, int, int]], number: int) -> bool:
         """Return whether a number belongs to the name of what "my ..." is about: "my flight 212 leaves at nine"."""
-        if number < 2 or not self._changes.spaced or not self._is_possessed(found):  # noqa: PLR2004 - "my", a noun
+        if number < 2 or not self._language.spaced or not self._is_possessed(found):  # noqa: PLR2004 - "my", a noun
             return False
         return all(word.isalpha() and word not in self._changes.function for word, _, _ in found[1:number])
 
@@ -333,38 +368,6 @@ class Reader:
             whole = len(text) <= 2 or "\u30a1" <= text[0] <= "\u30ff"  # noqa: PLR2004 - a pair
             for at in range(1 if whole else len(text) - 1):
                 yield Word(text if whole else text[at : at + 2], start + at, self._clause(start), is_name=False)
-
-
-@lru_cache(maxsize=4096)
-def key_of(word: str) -> str:
-    """Return what most forms of a word have in common: its beginning."""
-    if len(word) < LONG_WORD:
-        return word
-    ending = next((each for each in LONG_ENDINGS if word.endswith(each) and len(word) - len(each) >= LONG_WORD - 1), "")
-    short = word.removesuffix(ending)
-    if ending and short[-1] == short[-2] and short[-1] not in "ls":
-        # "swimming"
-        short = short[:-1]
-    short = short.rstrip(ENDINGS)
-    return (short if len(short) > 2 else word)[:KEY_CHARACTERS]  # noqa: PLR2004 - "uso"
-
-
-@cache
-def relatives(code: str) -> frozenset[str]:
-    """Return the words for relatives of a language, as they are compared."""
-    return words_of_list(code, "relation")
-
-
-@cache
-def beings(code: str) -> frozenset[str]:
-    """Return the words for relatives and pets of a language, as they are compared."""
-    return relatives(code) | words_of_list(code, "pet")
-
-
-def words_of_list(code: str, name: str) -> frozenset[str]:
-    """Return the words of the list *name* of a language, without phrases of several words."""
-    lists = next(each.lists for each in LANGUAGES if each.code == code)
-    return frozenset(key_of(folded(word)) for word in lists.get(name, ()) if " " not in word)
 
 
 def beginnings(words: Iterable[str]) -> frozenset[str]:

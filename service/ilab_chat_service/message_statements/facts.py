@@ -1,8 +1,9 @@
-"""Topic keys: what a fact is about, such that a newer fact of the same key replaces it."""
+"""Facts, and their topic keys: what a fact is about, such that a newer fact of the same key replaces it."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,9 @@ from ilab_chat_service.message_statements.text import WORD, folded
 
 if TYPE_CHECKING:
     from ilab_chat_service.message_statements.language import Language
+
+#: Maximum number of characters of a fact or of a statement of the pool.
+TEXT_CHARACTERS = 300
 
 #: Maximum number of characters of a key, and of words of a value in it.
 KEY_CHARACTERS = 100
@@ -35,6 +39,20 @@ CHANGED = {"work": ("work/role",), "work/role": ("work",)}
 BREAK = re.compile(r"[,;:.!?()，。；：、！？（）]|\s[-–—]\s")
 
 SEPARATOR = re.compile(r"\s*[,、，;]\s*")
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """Something that the user says about themselves or wants from now on."""
+
+    type: str
+    """`profile`, `preference` or `decision`."""
+    topic_key: str
+    """The topic, such as `home` or `allergy/peanuts`. A newer fact with the same key replaces it."""
+    text: str
+    """The user's own words: one sentence or clause, at most 300 characters."""
+    standing: bool
+    """Whether it tells how to answer from now on."""
 
 
 def type_of(key: str) -> str:
