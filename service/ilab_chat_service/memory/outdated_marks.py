@@ -10,7 +10,7 @@ from ilab_chat_service.memory.turn_codec import ASSISTANT
 from ilab_chat_service.message_statements.outdated import replacements, says_much
 from ilab_chat_service.message_statements.possibly_outdated import Said, doubts, endings, tells_move
 from ilab_chat_service.message_statements.sentences import sentences_of
-from ilab_chat_service.prompt_lines import DOUBTED, EARLIER
+from ilab_chat_service.prompt_budget import DOUBTED, EARLIER
 from ilab_chat_service.values import Part
 
 if TYPE_CHECKING:
@@ -45,14 +45,14 @@ def with_outdated_marks(context: Context) -> Context:
     hits = (*context.found, *context.related)
     said = {id(hit): statements_of(hit) for hit in hits if not hit.is_earlier}
     heard = [(hit, sentence) for hit in hits for sentence in said.get(id(hit), ())]
-    marks, marks_of_hits = marks_of(known, heard)
+    marks = marks_of(known, heard)
     marks.doubted.update(left_addresses(context.facts))
     return replace(
         context,
         facts=tuple(marked(each, marks) for each in context.facts),
         statements=tuple(marked(each, marks) for each in context.statements),
-        found=tuple(marked_hit(each, said.get(id(each), ()), marks_of_hits) for each in context.found),
-        related=tuple(marked_hit(each, said.get(id(each), ()), marks_of_hits) for each in context.related),
+        found=tuple(marked_hit(each, said.get(id(each), ()), marks) for each in context.found),
+        related=tuple(marked_hit(each, said.get(id(each), ()), marks) for each in context.related),
     )
 
 
@@ -64,8 +64,8 @@ def left_addresses(facts: Sequence[Recalled]) -> Iterator[tuple[int, str]]:
             yield id(each), each.snippet
 
 
-def marks_of(known: Sequence[Spoken], heard: Sequence[Spoken]) -> tuple[Marks, Marks]:
-    """Return which of the memories in *known* others of them replace or doubt, and which of *heard*, any."""
+def marks_of(known: Sequence[Spoken], heard: Sequence[Spoken]) -> Marks:
+    """Return which memories in *known* others of them replace or doubt, and which search hits in *heard*, any."""
     hits = {id(memory) for memory, _ in heard}
     ordered = sorted((*known, *heard), key=lambda each: (each[0].updated_at, each[0].observation_id))
     places = {number for number, (memory, _) in enumerate(ordered) if id(memory) not in hits}
@@ -74,16 +74,13 @@ def marks_of(known: Sequence[Spoken], heard: Sequence[Spoken]) -> tuple[Marks, M
         messages[id(memory) in hits, memory.observation_id].append(text)
     whole = {key: " ".join(dict.fromkeys(texts)) for key, texts in messages.items()}
     spoken = [Said(text, whole[id(memory) in hits, memory.observation_id]) for memory, text in ordered]
-    replaced = list(replacements([text for _, text in ordered]))
-    doubted = [*doubts(spoken, places), *endings([text for _, text in ordered])]
 
-    def chosen(pairs: Iterable[tuple[int, int]], *, of_hits: bool) -> set[tuple[int, str]]:
-        olds = (old for old, new in pairs if (old not in places if of_hits else old in places and new in places))
-        return {(id(ordered[old][0]), ordered[old][1]) for old in olds}
+    def chosen(pairs: Iterable[tuple[int, int]]) -> set[tuple[int, str]]:
+        olds = (ordered[old] for old, new in pairs if old not in places or new in places)
+        return {(id(memory), text) for memory, text in olds}
 
-    return Marks(chosen(replaced, of_hits=False), chosen(doubted, of_hits=False)), Marks(
-        chosen(replaced, of_hits=True), chosen(doubted, of_hits=True)
-    )
+    texts = [text for _, text in ordered]
+    return Marks(chosen(replacements(texts)), chosen([*doubts(spoken, places), *endings(texts)]))
 
 
 def marked(memory: Recalled, marks: Marks) -> Recalled:
