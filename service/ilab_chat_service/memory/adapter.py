@@ -51,8 +51,10 @@ class MemoryAdapter:
             lambda memory: hydrated(memory, request, zone, search_limit=self._search_limit),
             size=len(request.message.encode()),
         )
+        if not request.reading.forgets:
+            return context
         search = Search(request.user_id, request.reading, context.turns)
-        if not search.is_done:
+        if not request.reading.forget_last:
             await self._library.scan(request.user_id, search.proceed)
         return replace(context, forgotten_ids=tuple(search.found))
 

@@ -54,42 +54,35 @@ class Search:
         self._finds_all = bool(reading.forget_all or reading.forget_topics)
         last = turns[-1:] if reading.forget_last else ()
         self.found = [each.recalled.observation_id for each in last]
-        self.is_done = reading.forget_last or not reading.forgets
         # Of the session: looked at before the other observations.
         self._turns = () if self._finds_all else turns
         self._before: ObservationCursor | None = None
 
     def proceed(self, memory: ILabMemory) -> bool:
         """Look at a page of observations, or at its beginning if they take long; return whether that was all."""
-        self._scan_page(memory)
-        return self.is_done
-
-    def _scan_page(self, memory: ILabMemory) -> None:
         turns, self._turns = self._turns, ()
         said = (each for each in reversed(turns) if is_about(each.message, self._reading.forget_about))
         self.found += [each.recalled.observation_id for each in islice(said, 1)]
         if self.found and not self._finds_all:
-            self.is_done = True
-            return
+            return True
+        finds = is_meant if self._finds_all else is_said
         page = memory.mem_list(self._user_id, limit=PAGE, before=self._before)
-        self.is_done = not page
         until = time.monotonic() + SECONDS
         for row in page:
             self._before = (row.updated_at, row.id or 0)
-            if row.id and self._finds(row):
+            if row.id and finds(row, self._reading):
                 self.found.append(row.id)
-                self.is_done = not self._finds_all
-            if self.is_done or time.monotonic() >= until:
-                return
+                if not self._finds_all:
+                    return True
+            if time.monotonic() >= until:
+                break
+        return not page
 
-    def _finds(self, row: Observation) -> bool:
-        return is_meant(row, self._reading) if self._finds_all else is_said(row, self._reading.forget_about)
 
-
-def is_said(row: Observation, subject: str) -> bool:
-    """Return whether *row* is a turn in which the user speaks of *subject*."""
+def is_said(row: Observation, reading: Reading) -> bool:
+    """Return whether *row* is a turn in which the user speaks of what *reading* asks to forget."""
     pair = decoded_turn(row.content) if is_turn(row) else None
-    return pair is not None and is_about(pair[0], subject)
+    return pair is not None and is_about(pair[0], reading.forget_about)
 
 
 def is_meant(row: Observation, reading: Reading) -> bool:
