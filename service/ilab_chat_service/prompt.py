@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING
 
 from ilab_chat_service.escaping import is_visible, neutralized, one_line
 from ilab_chat_service.history import without_resent
-from ilab_chat_service.prompt_budget import select
-from ilab_chat_service.prompt_lines import MESSAGE_OVERHEAD_TOKENS, line_tokens, tokens
+from ilab_chat_service.prompt_budget import MESSAGE_OVERHEAD_TOKENS, line_tokens, select, tokens
 from ilab_chat_service.values import ChatMessage, Context, Document, PastTurn, PromptTokens, Recalled
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
 
-    from ilab_chat_service.prompt_lines import Line
+    from ilab_chat_service.prompt_budget import Line
 
 #: Share of the budget, without instructions and message, that is reserved for memory. Documents get the rest, and the
 #: part of this share that memory does not need.

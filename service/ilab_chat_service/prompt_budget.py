@@ -1,24 +1,15 @@
-"""The choice of memories for a prompt, within a budget of tokens. Pure functions."""
+"""The memories of a prompt: their lines and tokens, and the choice of them within a budget. Pure functions."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from datetime import UTC
+from functools import partial
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from ilab_chat_service.escaping import one_line
 from ilab_chat_service.history import in_blocks, in_periods, shortened, without_middle
-from ilab_chat_service.prompt_lines import (
-    BYTES_PER_TOKEN,
-    MESSAGE_OVERHEAD_TOKENS,
-    Line,
-    by_day,
-    cost,
-    day_text,
-    line_key,
-    line_of,
-    line_tokens,
-    turn_tokens,
-)
 from ilab_chat_service.values import Context, PromptTokens, Recalled
 
 if TYPE_CHECKING:
@@ -26,6 +17,17 @@ if TYPE_CHECKING:
     from datetime import date, datetime, tzinfo
 
     from ilab_chat_service.values import PastTurn
+
+#: Tokens of a message in addition to its text, for role and separators. OpenAI counts 3 to 4 per message.
+MESSAGE_OVERHEAD_TOKENS = 4
+
+#: Bytes of UTF-8 per token: about 4 in English and 3 in Chinese. The smaller number overestimates tokens.
+BYTES_PER_TOKEN = 3
+
+#: Marks a line that holds no longer.
+EARLIER = " (earlier, no longer holds)"
+#: Marks a line that a newer one seems to change.
+DOUBTED = " (earlier, may no longer hold)"
 
 #: Shares of the memory's tokens: facts with summaries, the summaries among them, and search hits. The conversation
 #: gets the rest, and the tokens that facts and summaries do not need.
@@ -47,6 +49,15 @@ LEAST_TURN_TOKENS = 32
 
 #: Bytes of the line of a summary in addition to its text.
 SUMMARY_LINE_BYTES = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of the prompt: its memories (one, or the statements of a day), its text, and its estimated tokens."""
+
+    memories: Sequence[Recalled]
+    text: str
+    tokens: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +85,7 @@ def select(
       message. Those are for what else the user said that is near to the message in meaning. The last turn is not cut
       while *most_tokens* allow it: the user may refer to any part of it.
     """
-    of = line_of(zone)
+    of = partial(line_of, zone=zone)
     facts_tokens, hits_tokens = int(memory_tokens * FACTS_SHARE), int(memory_tokens * HITS_SHARE)
     summaries_tokens = int(memory_tokens * SUMMARIES_SHARE)
     summaries = fitting_lines(map(of, shorter(context.summaries, summaries_tokens)), summaries_tokens)
@@ -213,3 +224,73 @@ def oldest_first(lines: Iterable[Line]) -> list[Line]:
         return not first.pinned, first.updated_at, first.observation_id
 
     return sorted(lines, key=place)
+
+
+def line_of(memory: Recalled, zone: tzinfo | None) -> Line:
+    """Return the line of a memory, with its date in *zone*."""
+    text = line(memory, zone)
+    return Line((memory,), text, line_tokens(text))
+
+
+def line(memory: Recalled, zone: tzinfo | None = UTC) -> str:
+    """Return the line of one memory: `- (type) title [date]: text`. Omit an empty title or text."""
+    day = local_date(memory.updated_at, zone).isoformat()
+    title = f" {title}" if (title := one_line(memory.title)) else ""
+    text = f": {one_line(memory.snippet)}" if memory.snippet else ""
+    return f"- ({one_line(memory.type)}){title} [{day}]{mark(memory)}{text}"
+
+
+def by_day(statements: Iterable[Recalled], zone: tzinfo | None) -> list[Line]:
+    """Return the lines of *statements*, which are oldest first: one for each day, and one for what holds no longer."""
+    key = partial(line_key, zone=zone)
+    return [statements_line(day, list(said)) for (day, _), said in groupby(sorted(statements, key=key), key=key)]
+
+
+def line_key(statement: Recalled, zone: tzinfo | None) -> tuple[date, str]:
+    """Return the sort key of *statement*: its day and its mark. Statements with equal keys share a line."""
+    return local_date(statement.updated_at, zone), mark(statement)
+
+
+def statements_line(day: date, said: Sequence[Recalled]) -> Line:
+    """Return the line of the statements of a day."""
+    text = f"{day_text(day, mark(said[0]))}{' '.join(one_line(each.snippet) for each in said)}"
+    return Line(said, text, line_tokens(text))
+
+
+def day_text(day: date, marked: str) -> str:
+    """Return the beginning of the line of a day."""
+    return f"- (said) [{day.isoformat()}]{marked}: "
+
+
+def mark(memory: Recalled) -> str:
+    """Return the mark of a memory that holds no longer, or may not; empty for any other."""
+    return EARLIER if memory.is_earlier else DOUBTED if memory.is_doubted else ""
+
+
+def local_date(moment: datetime, zone: tzinfo | None) -> date:
+    """Return the date of *moment* in *zone*."""
+    try:
+        return moment.astimezone(zone).date()
+    except OverflowError:
+        # Within a day of year 1 or 9999.
+        return moment.date()
+
+
+def cost(lines: Iterable[Line]) -> int:
+    """Return the estimated tokens of *lines*."""
+    return sum(each.tokens for each in lines)
+
+
+def tokens(text: str) -> int:
+    """Return an estimate of the tokens of *text* that errs on the high side for natural languages."""
+    return -(-len(text.encode("utf-8", "surrogatepass")) // BYTES_PER_TOKEN)
+
+
+def line_tokens(text: str) -> int:
+    """Return the estimated tokens of a line, its line end included."""
+    return tokens(text + "\n")
+
+
+def turn_tokens(turn: PastTurn) -> int:
+    """Return the estimated tokens of a turn as two messages."""
+    return tokens(turn.message) + tokens(turn.reply) + 2 * MESSAGE_OVERHEAD_TOKENS

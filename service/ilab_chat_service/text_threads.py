@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 from ilab_chat_service.limits import LARGE_BYTES, LONG_TEXT_THREADS
 from ilab_chat_service.memory.bulkhead import Bulkhead
-from ilab_chat_service.privacy import quotes_of, redact_leaks
+from ilab_chat_service.privacy.leak_redaction import quotes_of, redact_leaks
 from ilab_memory.redaction import strip_private
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ilab_chat_service import prompt
 from ilab_chat_service.failures import ContextTooLong, Failure, MemoryUnavailable, TurnNotStored
-from ilab_chat_service.prompt_lines import tokens
+from ilab_chat_service.prompt_budget import tokens
 from ilab_chat_service.running_answer import RunningAnswer, joined
 from ilab_chat_service.telemetry.call_record import failing_with, interrupted, phase
 from ilab_chat_service.time_zones import time_zone

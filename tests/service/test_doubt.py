@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from batch import cases
 from ilab_chat_service.memory.outdated_marks import with_outdated_marks
 from ilab_chat_service.message_statements.possibly_outdated import MOST_MESSAGES, Said
-from ilab_chat_service.prompt_lines import DOUBTED, line
+from ilab_chat_service.prompt_budget import DOUBTED, line
 from ilab_chat_service.values import Context, MemorySource
 from service.earlier import doubted, memory, pairs
 

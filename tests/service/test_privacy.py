@@ -8,9 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batch import cases
-from ilab_chat_service.privacy import quotes_of, redact_leaks
 from ilab_chat_service.privacy.east_asian_names import EastAsianNames
-from ilab_chat_service.privacy.leak_redaction import redact
+from ilab_chat_service.privacy.leak_redaction import quotes_of, redact, redact_leaks
 from ilab_chat_service.privacy.patterns import Patterns
 from ilab_chat_service.privacy.text import MIN_MATCH, SLICE_CHARACTERS, Skeleton
 from ilab_chat_service.privacy.words import MIN_STEM, MIN_TRUNCATED_STEM, Vocabulary

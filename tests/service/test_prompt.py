@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from ilab_chat_service.history import since_anchor
 from ilab_chat_service.prompt import DOCUMENTS_NOTE, HITS_NOTE, MEMORY_NOTE, Prompt, compose, conversation
-from ilab_chat_service.prompt_budget import FACTS_SHARE, HITS_SHARE
-from ilab_chat_service.prompt_lines import DOUBTED, line, tokens, turn_tokens
+from ilab_chat_service.prompt_budget import DOUBTED, FACTS_SHARE, HITS_SHARE, line, tokens, turn_tokens
 from ilab_chat_service.values import ChatMessage, Context, Document, MemorySource, Part, PastTurn, Recalled
 from service.templates import HOSTILE, control_tokens
 

@@ -10,7 +10,8 @@ import pytest
 from ilab_chat.v1 import chat_pb2
 from ilab_chat_service import prompt, text_threads
 from ilab_chat_service.limits import LARGE_BYTES
-from ilab_chat_service.privacy import patterns, redact_leaks
+from ilab_chat_service.privacy import patterns
+from ilab_chat_service.privacy.leak_redaction import redact_leaks
 from ilab_chat_service.rpc import chat
 from ilab_chat_service.rpc.chat_validation import turn_request
 from ilab_chat_service.text_threads import TextThreads

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ilab_chat_service.consolidation.operations import ANSWER_CHARACTERS, InvalidAnswer
 from ilab_chat_service.consolidation.prompt import RESPONSE_FORMAT, messages
 from ilab_chat_service.failures import FieldRefused, ModelNotFound, ModelRejected
-from ilab_chat_service.prompt_lines import tokens
+from ilab_chat_service.prompt_budget import tokens
 from ilab_chat_service.values import Generation, JsonObjectFormat
 
 if TYPE_CHECKING:

@@ -3,33 +3,36 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 from typing import TYPE_CHECKING
 
-from ilab_chat_service.history import since_anchor
-from ilab_chat_service.limits import CONTENT_BYTES
+from ilab_chat_service.history import since_anchor, without_middle
+from ilab_chat_service.limits import CONTENT_BYTES, PROMPT_SUMMARY_BYTES
 from ilab_chat_service.memory.outdated_marks import with_outdated_marks
-from ilab_chat_service.memory.prompt_memories import (
-    SUMMARY_TYPE,
-    observation_id,
-    past_turns,
-    recalled_fact,
-    recalled_hit,
-    recalled_statement,
-    recalled_summary,
-)
-from ilab_chat_service.memory.turn_codec import TYPE
+from ilab_chat_service.memory.turn_codec import TITLE, TYPE, decoded_turn, is_turn
+from ilab_chat_service.message_statements.outdated import says_much
 from ilab_chat_service.values import RESERVED_KEYS, Context, MemoryMode, MemorySource, PastTurn, Recalled
 from ilab_memory.core.config import FACT_TYPES
 from ilab_memory.redaction import REDACTED, strip_private
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from datetime import tzinfo
 
     from ilab_chat_service.values import Turn, TurnRequest
     from ilab_memory import ILabMemory
-    from ilab_memory.core.models import Observation, SessionStartResponse
+    from ilab_memory.core.models import (
+        Fact,
+        Observation,
+        RecallHit,
+        SessionStartResponse,
+        SessionSummaryCompact,
+        Statement,
+    )
     from ilab_memory.recall.meaning import Meaning
+
+#: Type of the summaries of sessions, which are not observations.
+SUMMARY_TYPE = "summary"
 
 #: Number of turns of the session that are read for the conversation: more than fit into a usual prompt.
 HISTORY_TURNS = 40
@@ -155,3 +158,75 @@ def recent(
         max_bytes=HISTORY_BYTES,
         conversation_id=call.conversation_id,
     )
+
+
+def past_turns(rows: Iterable[Observation]) -> Iterator[PastTurn]:
+    """Yield those of *rows* that this service stored as turns."""
+    for row in rows:
+        if is_turn(row) and (pair := decoded_turn(row.content)):
+            recalled = Recalled(
+                observation_id=observation_id(row),
+                type=row.type,
+                title="",
+                updated_at=datetime.fromisoformat(row.updated_at),
+                source=MemorySource.TURN,
+            )
+            yield PastTurn(message=pair[0], reply=pair[1], recalled=recalled)
+
+
+def recalled_fact(row: Fact) -> Recalled:
+    """Convert a fact."""
+    return Recalled(
+        observation_id=row.id,
+        type=row.type,
+        title=row.title,
+        snippet=row.content,
+        updated_at=datetime.fromisoformat(row.updated_at),
+        source=MemorySource.FACT,
+        pinned=row.pinned,
+        source_ids=tuple(row.source_ids),
+    )
+
+
+def recalled_statement(row: Statement) -> Recalled:
+    """Convert a statement of the user about themselves."""
+    return Recalled(
+        observation_id=row.observation_id,
+        type=TYPE,
+        title="",
+        snippet=row.text,
+        updated_at=datetime.fromisoformat(row.updated_at),
+        source=MemorySource.FACT,
+        says_little=not says_much(row.text),
+    )
+
+
+def recalled_hit(hit: RecallHit) -> Recalled:
+    """Convert a search hit. Omit the title of a turn, which is only the beginning of its message."""
+    return Recalled(
+        observation_id=hit.id,
+        type=hit.type,
+        title="" if hit.title.startswith(TITLE) else hit.title,
+        snippet=hit.passage,
+        score=hit.score,
+        updated_at=datetime.fromisoformat(hit.updated_at),
+        source=MemorySource.SEARCH,
+        is_earlier=hit.is_earlier,
+    )
+
+
+def recalled_summary(summary: SessionSummaryCompact) -> Recalled:
+    """Convert the summary of an earlier session."""
+    return Recalled(
+        observation_id=0,
+        type=SUMMARY_TYPE,
+        title="",
+        snippet=without_middle(summary.summary, PROMPT_SUMMARY_BYTES),
+        updated_at=datetime.fromisoformat(summary.date),
+        source=MemorySource.SUMMARY,
+    )
+
+
+def observation_id(row: Observation) -> int:
+    """Return the id of a stored row. Only an observation that was never stored has no id."""
+    return row.id or 0

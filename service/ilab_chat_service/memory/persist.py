@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ilab_chat_service.memory.hydrate import recent
-from ilab_chat_service.memory.prompt_memories import observation_id
+from ilab_chat_service.memory.hydrate import observation_id, recent
 from ilab_chat_service.memory.turn_codec import TYPE, stored_turn
 from ilab_chat_service.message_statements.instructions import takes_back
 from ilab_chat_service.values import FACT_KEY, TURN_KEY, Persisted, Remembered, Turn, TurnRetention

@@ -1,4 +1,4 @@
-"""Redact what a reply repeats of the private text of a message.
+"""Redact what a reply repeats of the private text of a message, and tell model names that quote a message.
 
 Only letters and digits are compared: case, accents, width, spaces and punctuation make no difference, and letters of
 another script that look the same are the same. These are leaks:
@@ -20,17 +20,16 @@ import heapq
 import re
 from typing import TYPE_CHECKING
 
-from ilab_chat_service.privacy.codes import MIN_EMBEDDED_CODE, codes_of
+from ilab_chat_service.privacy.codes import MIN_EMBEDDED_CODE, Numbers, codes_of, number_leaks
 from ilab_chat_service.privacy.east_asian_names import EastAsianNames
-from ilab_chat_service.privacy.numbers import Numbers, number_leaks
 from ilab_chat_service.privacy.patterns import verbatim_leaks
 from ilab_chat_service.privacy.phrases import Phrases
-from ilab_chat_service.privacy.text import FUNCTION_WORDS, Skeleton, skeleton, words_of
+from ilab_chat_service.privacy.text import FUNCTION_WORDS, MIN_MATCH, NOT_ALPHANUMERIC, Skeleton, skeleton, words_of
 from ilab_chat_service.privacy.words import Vocabulary, word_leaks
 from ilab_memory.redaction import REDACTED, private_spans, strip_private
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from ilab_chat_service.privacy.text import Span
 
@@ -40,6 +39,13 @@ TAG = re.compile(
     re.IGNORECASE,
 )
 ATTRIBUTES = re.compile(r"<private\s([^<>]*)>", re.IGNORECASE)
+
+#: A name that shares this many consecutive letters and digits with a message quotes it. Fewer may be the name of a
+#: model that the message asks about.
+MIN_QUOTED = 12
+
+NAME_WORD = re.compile("[a-z0-9]+")
+LETTERS_OR_DIGITS = re.compile("[a-z]+|[0-9]+")
 
 
 def redact_leaks(reply: str, message: str, unstored: Iterable[str] = ()) -> str:
@@ -86,3 +92,36 @@ def redact(text: str, spans: Iterable[Span]) -> str:
 def private_texts(message: str) -> set[str]:
     """Return the private texts of *message*, without nested tags. Attributes of tags are private too."""
     return {*(TAG.sub(" ", span) for span in private_spans(message)), *ATTRIBUTES.findall(message)}
+
+
+def quotes_of(message: str, unstored: Iterable[str] = ()) -> Callable[[str, str], bool]:
+    """Return a function that tells whether a name quotes a call. Both take long if the texts are large.
+
+    The function takes a model name and a known name. It returns whether the model name repeats a private word or number
+    of *message* or *unstored* texts, or a long part of *message*. Text of the known name, which is not
+    secret, does not count. Only ASCII letters and digits are compared.
+    """
+    asked = alphanumeric(message)
+    private = " ".join(private_texts(message).union(*map(private_texts, unstored))).lower()
+    identifying = frozenset(NAME_WORD.findall(private)) - FUNCTION_WORDS
+    private_letters = alphanumeric(private)
+
+    def is_quoted(name: str, known: str) -> bool:
+        said, allowed = alphanumeric(name), alphanumeric(known)
+        if said == asked:
+            return True
+        parts = {*NAME_WORD.findall(name.lower()), *LETTERS_OR_DIGITS.findall(said)}
+        return any(
+            part not in allowed and (part in identifying or (len(part) >= MIN_MATCH and part in private_letters))
+            for part in parts
+        ) or any(
+            part in asked and part not in allowed
+            for part in (said[at : at + MIN_QUOTED] for at in range(len(said) - MIN_QUOTED + 1))
+        )
+
+    return is_quoted
+
+
+def alphanumeric(text: str) -> str:
+    """Return the ASCII letters and digits of *text* in lower case."""
+    return NOT_ALPHANUMERIC.sub("", text.lower())
