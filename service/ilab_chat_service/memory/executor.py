@@ -126,6 +126,9 @@ class MemoryExecutor:
     """An open ILabMemory whose calls run on threads. Reads, writes, erasures and imports have separate threads.
 
     `place`: its file or database, without secrets.
+
+    Each method that calls the library raises MemoryUnavailable if the library's storage fails, with the reason as its
+    cause. Other errors are as the library raises them.
     """
 
     def __init__(self, memory: ILabMemory, place: str, damage: Damage) -> None:
@@ -153,8 +156,7 @@ class MemoryExecutor:
         *size*: bytes of text that it works on, about.
 
         Raises:
-            MemoryUnavailable: the library's storage failed, or did not answer before the running call's deadline.
-            ValueError, LookupError: as the library raises them.
+            MemoryUnavailable: also if the storage did not answer before the running call's deadline.
         """
         seconds = seconds_to_deadline()
         with self._storage_errors():
@@ -176,9 +178,7 @@ class MemoryExecutor:
         *saves*: it saves observations. *size*: bytes of text that it works on, about.
 
         With *has_deadline* false, what it reads may take longer than the running call: its result is worth having.
-
-        Raises:
-            MemoryUnavailable, ValueError, LookupError: as `read` does.
+        Else it raises what `read` raises.
         """
         seconds = seconds_to_deadline() if has_deadline else None
         with self._storage_errors():
@@ -192,10 +192,7 @@ class MemoryExecutor:
     async def scan(self, user_id: str, step: Callable[[ILabMemory], bool]) -> None:
         """Call *step*, which reads some observations and scans all their text, until it returns True.
 
-        On one thread for all users: steps are Python code, for which other threads wait.
-
-        Raises:
-            MemoryUnavailable: as `read` does.
+        On one thread for all users: steps are Python code, for which other threads wait. Raises what `read` raises.
         """
         with self._storage_errors():
             # One call of a user at a time, so that the steps of users take turns, however many calls each of them has.
@@ -228,11 +225,11 @@ class MemoryExecutor:
 
     async def forget(self, user_id: str) -> int:
         """Erase everything of the user and return the number of erased observations."""
-        return await self._on_erasure_thread(lambda memory: memory.mem_forget(user_id))
+        return await self._on(self._erasures, lambda memory: memory.mem_forget(user_id))
 
     async def delete(self, user_id: str, observation_ids: Sequence[int]) -> list[int]:
         """Erase observations of the user and facts derived from each alone. Return the erased ids."""
-        return await self._on_erasure_thread(lambda memory: memory.mem_forget_observations(user_id, observation_ids))
+        return await self._on(self._erasures, lambda memory: memory.mem_forget_observations(user_id, observation_ids))
 
     async def import_items(
         self, user_id: str, items: Callable[[ILabMemory], Iterable[Session | Observation]]
@@ -255,26 +252,17 @@ class MemoryExecutor:
         return {"read": self._reads.slots, "write": self._writes.slots}
 
     async def size(self) -> int:
-        """Return the size of the memory in bytes, 0 if the library does not report it.
-
-        Raises:
-            MemoryUnavailable: the size could not be read.
-        """
-        return await self._on_erasure_thread(lambda memory: memory.mem_size())
+        """Return the size of the memory in bytes, 0 if the library does not report it."""
+        return await self._on(self._erasures, lambda memory: memory.mem_size())
 
     async def work(self, call: Callable[[ILabMemory], T]) -> T:
-        """Run *call*, a step of consolidation, on a thread for these steps and return its result.
-
-        Raises:
-            MemoryUnavailable: the library's storage failed.
-        """
+        """Run *call*, a step of consolidation, on a thread for these steps and return its result."""
         return await self._on(self._work, call)
 
     async def embed(self, call: Callable[[ILabMemory], T]) -> T:
         """Run *call*, a step of embedding, on the thread for these steps and return its result.
 
         Raises:
-            MemoryUnavailable: the library's storage failed.
             EmbedderUnavailable: as the library raises it.
         """
         return await self._on(self._embedding, call)
@@ -285,41 +273,30 @@ class MemoryExecutor:
 
     async def pending_erasures(self) -> int:
         """Return the number of pending erasures."""
-        return await self._on_erasure_thread(lambda memory: memory.mem_pending_erasures())
+        return await self._on(self._erasures, lambda memory: memory.mem_pending_erasures())
 
     async def expire(self, retention: Mapping[str, timedelta], limit: int) -> int:
         """Erase up to *limit* observations that have expired or are older than *retention*, and return their number.
 
-        Raises:
-            MemoryUnavailable: some are not erased.
+        If it raises MemoryUnavailable, some are not erased.
         """
-        return await self._on_erasure_thread(lambda memory: memory.mem_expire(retention=retention or None, limit=limit))
+        return await self._on(
+            self._erasures, lambda memory: memory.mem_expire(retention=retention or None, limit=limit)
+        )
 
     async def finish_forgetting(self) -> int:
-        """Finish erasures that calls of `forget` could not finish. Return the number of pending ones.
-
-        Raises:
-            MemoryUnavailable: some could not be finished; the cause has the reason.
-        """
-        return await self._on_erasure_thread(lambda memory: memory.mem_finish_forgetting())
+        """Finish erasures that calls of `forget` could not finish. Return the number of pending ones."""
+        return await self._on(self._erasures, lambda memory: memory.mem_finish_forgetting())
 
     async def probe(self, room: int) -> None:
-        """Commit a test write of *room* bytes that leaves no data.
-
-        Raises:
-            MemoryUnavailable: the write failed.
-        """
+        """Commit a test write of *room* bytes that leaves no data."""
         # Not on a thread for calls: all of them may be blocked.
         with self._storage_errors():
             await asyncio.to_thread(self._memory.mem_probe, room=room)
 
     async def check(self) -> list[str]:
-        """Return descriptions of damage in the memory's file.
-
-        Raises:
-            MemoryUnavailable: the file could not be read.
-        """
-        return await self._on_erasure_thread(lambda memory: memory.mem_check())
+        """Return descriptions of damage in the memory's file."""
+        return await self._on(self._erasures, lambda memory: memory.mem_check())
 
     async def export(self, user_id: str) -> AsyncIterator[Session | Observation]:
         """Yield the sessions and then the observations of the user, reading one page at a time."""
@@ -327,9 +304,6 @@ class MemoryExecutor:
         while page := await self.read(user_id, lambda _: export_page(items)):
             for item in page:
                 yield item
-
-    async def _on_erasure_thread(self, call: Callable[[ILabMemory], T]) -> T:
-        return await self._on(self._erasures, call)
 
     async def _on(self, threads: Executor, call: Callable[[ILabMemory], T]) -> T:
         with self._storage_errors():
