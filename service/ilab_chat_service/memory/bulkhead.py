@@ -11,7 +11,7 @@ from ilab_chat_service.failures import RETRY_AFTER_SECONDS, MemoryUnavailable
 from ilab_chat_service.fair_slots import FairSlots
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable
 
 T = TypeVar("T")
 
@@ -39,22 +39,19 @@ class Bulkhead:
         Raises:
             MemoryUnavailable: the bulkhead was closed before a thread was free.
         """
-        if not is_long:
-            return await self._run(user_id, call, [self.slots])
-        await self._long.acquire(user_id)
-        return await self._run(user_id, call, [self.slots, self._long])
-
-    async def _run(self, user_id: str, call: Callable[[], T], held: Sequence[FairSlots]) -> T:
-        """Run *call*, then free a slot of each of *held*, the threads first. The slots of the others are taken."""
+        held: list[FairSlots] = []
         try:
-            await self.slots.acquire(user_id)
+            for slots in (self._long, self.slots) if is_long else (self.slots,):
+                await slots.acquire(user_id)
+                # The threads are freed before the others.
+                held.insert(0, slots)
         except BaseException:
-            release(user_id, held[1:])
+            release(user_id, held)
             raise
         loop = asyncio.get_running_loop()
         result: asyncio.Future[T] = loop.create_future()
         # Not run_in_executor: its future ends when the caller is cancelled, while the thread is still busy.
-        self._executor.submit(self._work, loop, partial(release, user_id, held), call, result)
+        self._executor.submit(work, loop, partial(release, user_id, held), call, result)
         return await result
 
     def refuse(self) -> None:
@@ -69,34 +66,23 @@ class Bulkhead:
         # Joining them blocks.
         await asyncio.to_thread(self._executor.shutdown)
 
-    def _work(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        free: Callable[[], None],
-        call: Callable[[], T],
-        result: asyncio.Future[T],
-    ) -> None:
-        """Run *call* on a thread of the pool, then *free* on the event loop."""
-        try:
-            value = call()
-        except BaseException as error:  # noqa: BLE001 - the caller waits for the outcome, whatever it is
-            loop.call_soon_threadsafe(failed, free, result, error)
-        else:
-            loop.call_soon_threadsafe(succeeded, free, result, value)
+
+def work(
+    loop: asyncio.AbstractEventLoop, free: Callable[[], None], call: Callable[[], T], result: asyncio.Future[T]
+) -> None:
+    """Run *call* on a thread of the pool. Then, on the event loop, *free* and set the *result*."""
+    try:
+        tell = partial(result.set_result, call())
+    except BaseException as error:  # noqa: BLE001 - the caller waits for the outcome, whatever it is
+        tell = partial(result.set_exception, error)
+    loop.call_soon_threadsafe(finish, free, result, tell)
 
 
-def succeeded(free: Callable[[], None], result: asyncio.Future[T], value: T) -> None:
+def finish(free: Callable[[], None], result: asyncio.Future[T], tell: Callable[[], None]) -> None:
     """Free the slots, and tell the caller if it is still there."""
     free()
     if not result.done():
-        result.set_result(value)
-
-
-def failed(free: Callable[[], None], result: asyncio.Future[T], error: BaseException) -> None:
-    """Free the slots, and tell the caller if it is still there."""
-    free()
-    if not result.done():
-        result.set_exception(error)
+        tell()
 
 
 def release(user_id: str, held: Iterable[FairSlots]) -> None:
