@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
-from typing import TYPE_CHECKING, NoReturn, Protocol
+from typing import TYPE_CHECKING, NoReturn
 
 from ilab_chat_service.failures import MemoryUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ilab_chat_service.memory.executor import MemoryExecutor
     from ilab_chat_service.store_damage import Damage
 
 log = logging.getLogger(__name__)
@@ -26,14 +27,7 @@ ROOM_BYTES = 256 * 1024
 PASSING = ("SQLITE_BUSY", "SQLITE_LOCKED")
 
 
-class Probed(Protocol):
-    """The part of the memory that this module needs."""
-
-    async def probe(self, room: int) -> None:
-        """Make a test write of *room* bytes. Raises MemoryUnavailable."""
-
-
-async def watch_memory(memory: Probed, failures: asyncio.Event, tell: Callable[[bool], None]) -> NoReturn:
+async def watch_memory(memory: MemoryExecutor, failures: asyncio.Event, tell: Callable[[bool], None]) -> NoReturn:
     """Probe *memory* until cancelled, and *tell* when it stops or starts to work. Both are logged, with the cause.
 
     Args:
@@ -64,7 +58,7 @@ async def watch_memory(memory: Probed, failures: asyncio.Event, tell: Callable[[
                 await asyncio.wait_for(failures.wait(), INTERVAL_SECONDS)
 
 
-async def cause_of_failure(memory: Probed, room: int) -> str | None:
+async def cause_of_failure(memory: MemoryExecutor, room: int) -> str | None:
     """Return why *memory* cannot be written. Empty: it can. None: another process has locked it."""
     try:
         await memory.probe(room)
@@ -75,14 +69,7 @@ async def cause_of_failure(memory: Probed, room: int) -> str | None:
     return ""
 
 
-class Checked(Protocol):
-    """The part of the memory that is needed here."""
-
-    async def check(self) -> list[str]:
-        """Return what is damaged. Raises MemoryUnavailable."""
-
-
-async def check_integrity(memory: Checked, damage: Damage) -> None:
+async def check_integrity(memory: MemoryExecutor, damage: Damage) -> None:
     """Check *memory* and record damage in *damage*. A check that fails is logged."""
     try:
         found = await memory.check()

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from datetime import timedelta
-from typing import TYPE_CHECKING, NoReturn, Protocol
+from typing import TYPE_CHECKING, NoReturn
 
 from ilab_chat_service.failures import MemoryUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from ilab_chat_service.memory.executor import MemoryExecutor
 
 log = logging.getLogger(__name__)
 
@@ -20,15 +22,8 @@ INTERVAL_SECONDS = 3600.0
 BATCH = 1000
 
 
-class Expiring(Protocol):
-    """The part of the memory that is needed here."""
-
-    async def expire(self, retention: Mapping[str, timedelta], limit: int) -> int:
-        """Erase at most *limit* observations; return how many. Raises MemoryUnavailable."""
-
-
 async def expire_observations(
-    memory: Expiring, retention_days: Mapping[str, float], interval_seconds: float = INTERVAL_SECONDS
+    memory: MemoryExecutor, retention_days: Mapping[str, float], interval_seconds: float = INTERVAL_SECONDS
 ) -> NoReturn:
     """Erase what has expired or is old, now and after every interval, until cancelled.
 
@@ -43,7 +38,7 @@ async def expire_observations(
         await asyncio.sleep(interval_seconds)
 
 
-async def erase_expired(memory: Expiring, retention: Mapping[str, timedelta]) -> None:
+async def erase_expired(memory: MemoryExecutor, retention: Mapping[str, timedelta]) -> None:
     """Erase all that has expired or is old, and log how many observations that were."""
     erased = 0
     try:
