@@ -54,7 +54,7 @@ def instruction(parsed: ParsedSentence) -> Fact | None:
         return None
     if conditional := conditional_instruction(parsed):
         return conditional
-    if parsed.is_hypothetical() and not parsed.opened.forever:
+    if parsed.contains("hypothetical") and not parsed.opened.forever:
         return None
     marker = parsed.language.phrases("instructions.forever").at(parsed.lower, start)
     begin = after_openers(parsed.sentence, parsed.language, marker).start if marker else start
@@ -93,8 +93,7 @@ def addresses_assistant(parsed: ParsedSentence, start: int) -> bool:
     first = WORD.match(parsed.lower, start)
     if first is not None and first[0] in parsed.language.first_person:
         return False
-    addressed = parsed.language.phrases("instructions.addressed")
-    return bool(addressed) and addressed.anywhere.search(parsed.lower, start) is not None
+    return parsed.is_addressed(start)
 
 
 def conditional_instruction(parsed: ParsedSentence) -> Fact | None:

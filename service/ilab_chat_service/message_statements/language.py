@@ -12,7 +12,7 @@ import tomllib
 from collections import Counter, defaultdict
 from functools import cached_property
 from importlib.resources import files
-from itertools import product
+from itertools import chain, product
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from ilab_chat_service.message_statements.change_words import Changes
@@ -124,14 +124,10 @@ class Language:
         """Endings of such words."""
         self.common = self.first_person.union(lowered(head.get("common", "")).split())
         """Words that tell the language."""
-        self._letters = head.get("letters", "(?!)")
+        self.letters = re.compile(head.get("letters", "(?!)"))
+        """Letters that tell the language."""
         learn_folds(head.get("folds", ""))
         self._phrases: dict[str, Phrases] = {}
-
-    @cached_property
-    def letters(self) -> re.Pattern[str]:
-        """Letters that tell the language."""
-        return re.compile(self._letters)
 
     @cached_property
     def table(self) -> Mapping[str, Any]:
@@ -141,12 +137,10 @@ class Language:
     @cached_property
     def lists(self) -> dict[str, list[str]]:
         """Words that a blank may be."""
-        found = {}
-        for name, entries in self.table.get("lists", {}).items():
-            found[name] = (
-                entries if isinstance(entries, list) else [word for words in entries.values() for word in words]
-            )
-        return found
+        return {
+            name: entries if isinstance(entries, list) else [*chain.from_iterable(entries.values())]
+            for name, entries in self.table.get("lists", {}).items()
+        }
 
     @cached_property
     def canonical(self) -> dict[str, dict[str, str]]:

@@ -106,10 +106,6 @@ class ParsedSentence:
             return True
         return self.begins("questions", start) or self.ends("questions_end") or self.contains("questions_anywhere")
 
-    def is_hypothetical(self) -> bool:
-        """Return whether it has words of a condition or a wish."""
-        return self.contains("hypothetical")
-
     def is_conditional(self) -> bool:
         """Return whether it says what to do each time the user asks for something ("When I ask about code, ...")."""
         section = "instructions.whenever"
@@ -122,6 +118,10 @@ class ParsedSentence:
         """Return whether it begins as a request."""
         start = self.opened.start
         return self.opened.polite or any(self.begins(section, start) for section in ("requests", "instructions.verbs"))
+
+    def is_addressed(self, start: int = 0) -> bool:
+        """Return whether it speaks to the assistant behind *start*: "Your answer solved it"."""
+        return self.language.phrases("instructions.addressed").anywhere.search(self.lower, start) is not None
 
     def begins(self, section: str, start: int) -> bool:
         """Return whether a phrase of *section* is at *start*."""
@@ -170,8 +170,7 @@ class ParsedSentence:
         """Return where the clause that begins at *start* ends, without words such as "I suppose" at its end."""
         end = end_of_clause(self.lower, start)
         said = self.lower[:end].rstrip(EDGES)
-        afterthoughts = self.language.phrases("afterthoughts")
-        found = afterthoughts.at_end.search(said) if afterthoughts else None
+        found = self.language.phrases("afterthoughts").at_end.search(said)
         return found.start() if found else end
 
 

@@ -235,16 +235,10 @@ def is_for_pool(sentence: Sentence, parts: list[ParsedSentence], draft: Draft) -
             draft.is_remark
             or any(map(ParsedSentence.is_first_person, parts))
             or (draft.is_short and (tells_change(sentence.text) or is_told(sentence, draft)))
-            or (draft.is_short and tells_end(sentence.text) and not any(map(addresses, parts)))
+            or (draft.is_short and tells_end(sentence.text) and not any(map(ParsedSentence.is_addressed, parts)))
         )
         and not any(map(ParsedSentence.asks_for_something, parts))
     )
-
-
-def addresses(parsed: ParsedSentence) -> bool:
-    """Return whether the sentence speaks to the assistant: "Your answer solved it"."""
-    addressed = parsed.language.phrases("instructions.addressed")
-    return bool(addressed) and addressed.anywhere.search(parsed.lower) is not None
 
 
 def is_told(sentence: Sentence, draft: Draft) -> bool:

@@ -64,7 +64,7 @@ def facts_of(parsed: ParsedSentence) -> Iterator[Fact]:
         yield said
         return
     yield from stated(parsed, found, limit)
-    if not found and parsed.opened.remembered and not parsed.is_question and not parsed.is_hypothetical():
+    if not found and parsed.opened.remembered and not parsed.is_question and not parsed.contains("hypothetical"):
         yield from remembered(parsed)
 
 
