@@ -145,7 +145,7 @@ class MemoryExecutor:
         self._embedding = ThreadPoolExecutor(1, thread_name_prefix="memory-embedding")
         self.is_checked = False
         """Whether it was checked when it was opened."""
-        self.on_saved: Callable[[str], None] = nothing
+        self.on_saved: Callable[[str], None] = lambda _: None
         """Called with the user_id after each call that may have saved observations."""
         self.embedded = 0
         """Observations that were embedded since the start."""
@@ -322,10 +322,6 @@ class MemoryExecutor:
             raise MemoryUnavailable(
                 "memory is not available", retry_after_seconds=RETRY_AFTER_SECONDS, cause=cause
             ) from error
-
-
-def nothing(_: str) -> None:
-    """Do nothing."""
 
 
 def limited(call: Callable[[ILabMemory], T], memory: ILabMemory, seconds: float | None) -> T:

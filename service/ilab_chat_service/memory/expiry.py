@@ -22,20 +22,17 @@ INTERVAL_SECONDS = 3600.0
 BATCH = 1000
 
 
-async def expire_observations(
-    memory: MemoryExecutor, retention_days: Mapping[str, float], interval_seconds: float = INTERVAL_SECONDS
-) -> NoReturn:
+async def expire_observations(memory: MemoryExecutor, retention_days: Mapping[str, float]) -> NoReturn:
     """Erase what has expired or is old, now and after every interval, until cancelled.
 
     Args:
         memory: the open memory.
         retention_days: days that observations are kept after their last change, by type; "" is all other types.
-        interval_seconds: see above.
     """
     retention = {kind: timedelta(days=days) for kind, days in retention_days.items()}
     while True:
         await erase_expired(memory, retention)
-        await asyncio.sleep(interval_seconds)
+        await asyncio.sleep(INTERVAL_SECONDS)
 
 
 async def erase_expired(memory: MemoryExecutor, retention: Mapping[str, timedelta]) -> None:
