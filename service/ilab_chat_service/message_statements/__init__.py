@@ -57,8 +57,8 @@ Then add examples to `examples.toml`, `outdated.toml`, `doubted.toml` and `endin
 """
 
 from ilab_chat_service.gc_pause import without_collections
-from ilab_chat_service.message_statements import language
 from ilab_chat_service.message_statements.facts import Fact
+from ilab_chat_service.message_statements.language import LANGUAGES
 from ilab_chat_service.message_statements.reading import Reading, read
 from ilab_chat_service.message_statements.statement_words import hints
 
@@ -66,7 +66,8 @@ from ilab_chat_service.message_statements.statement_words import hints
 def load() -> None:
     """Load all tables that are not loaded yet. Takes a quarter of a second of CPU."""
     with without_collections():
-        language.load()
+        for language in LANGUAGES:
+            language.load()
         hints()
 
 

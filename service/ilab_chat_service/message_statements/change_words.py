@@ -73,8 +73,8 @@ class Changes:
             key_of(word) for kind in ENDS for phrase in self.phrases(kind) for word in tokens(folded(phrase))
         )
         """Words of the phrases that tell an end, as they are compared."""
-        empty = sorted(self.light | self._listed("times") | self._listed("weekdays"), key=len, reverse=True)
-        self.light_pattern = re.compile("|".join(map(re.escape, empty)) or "(?!)")
+        empty = frozenset() if spaced else self.light | self._listed("times") | self._listed("weekdays")
+        self.light_pattern = re.compile("|".join(map(re.escape, sorted(empty, key=len, reverse=True))) or "(?!)")
         """A pattern for words without content in a script without spaces."""
 
     def phrases(self, section: str) -> list[str]:

@@ -94,10 +94,9 @@ def bounded(key: str) -> str:
     """Return *key*, with a hash as its end if it is long."""
     if len(key) <= KEY_CHARACTERS:
         return key
-    digest = blake2b(key.encode(errors="surrogatepass"), digest_size=8).hexdigest()
-    return f"{key[: KEY_CHARACTERS - 17]}-{digest}"
+    return f"{key[: KEY_CHARACTERS - 17]}-{hashed(key)}"
 
 
 def hashed(text: str) -> str:
-    """Return a short name for a text that leaves no words for a key."""
+    """Return a short name for a text, such as one that leaves no words for a key."""
     return blake2b(text.encode(errors="surrogatepass"), digest_size=8).hexdigest()

@@ -313,12 +313,6 @@ def read_tables() -> tuple[Language, ...]:
 LANGUAGES = read_tables()
 
 
-def load() -> None:
-    """Load all tables that are not loaded yet. Takes half a second of CPU."""
-    for language in LANGUAGES:
-        language.load()
-
-
 def common_words() -> dict[str, int]:
     """Return the words that tell a language. Each has a byte per language, 1 or 0, so that sums count words."""
     found: dict[str, int] = defaultdict(int)

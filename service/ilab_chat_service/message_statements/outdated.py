@@ -140,7 +140,7 @@ def hint(statement: str) -> Hint:
             not words.isdisjoint(hints().triggers) or is_of_own_value(words),
             not words.isdisjoint(hints().ending),
             beginnings(words),
-            names_in(statement[:READ_CHARACTERS]),
+            frozenset(found.lower() for found in NAME.findall(statement[:READ_CHARACTERS])),
         )
     return found
 
@@ -150,11 +150,6 @@ def is_of_own_value(words: frozenset[str]) -> bool:
     return not words.isdisjoint(hints().possessive) and (
         not words.isdisjoint(hints().values) or any(word[:1].isdigit() for word in words)
     )
-
-
-def names_in(statement: str) -> frozenset[str]:
-    """Return the beginnings of words with a capital letter."""
-    return frozenset(found.lower() for found in NAME.findall(statement))
 
 
 def may_replace(newer: Saying) -> bool:

@@ -162,10 +162,11 @@ def own_parts(message: str) -> list[str]:
     if len(message) < PASTED_CHARACTERS or FENCE in message:
         return [message]
     starts = [0, *(each.end() for each in PARAGRAPH.finditer(message.rstrip())), len(message)]
-    if len(starts) < 3:  # noqa: PLR2004 - one paragraph
+    paragraphs = [message[start:stop] for start, stop in pairwise(starts)]
+    if len(paragraphs) < 3:  # noqa: PLR2004 - a pasted one between two
         return [message]
-    first, *pasted, last = (message[start:stop] for start, stop in pairwise(starts))
-    if not pasted or max(len(first), len(last)) > OWN_CHARACTERS or max(map(len, pasted)) < PASTED_CHARACTERS:
+    first, *pasted, last = paragraphs
+    if max(len(first), len(last)) > OWN_CHARACTERS or max(map(len, pasted)) < PASTED_CHARACTERS:
         return [message]
     begin = lowered(pasted[0][:SALUTATION_CHARACTERS])
     is_letter = any(language.phrases("salutations").at(begin, 0) for language in LANGUAGES)

@@ -139,6 +139,8 @@ class Place(NamedTuple):
     def sentence(self) -> Sentence:
         """Return the sentence."""
         start, stop = self.span
+        if not self.quotes:
+            return Sentence(self.line[start:stop], ends_line=stop == len(self.line))
         inside = self.quotes[bisect_right(self.quotes, start, key=itemgetter(1)) : bisect_left(self.quotes, (stop,))]
         quoted = [(begin - start, end - start) for begin, end in inside]
         return Sentence(self.line[start:stop], quoted, ends_line=stop == len(self.line))
