@@ -23,9 +23,8 @@ from typing import TYPE_CHECKING
 from ilab_chat_service.privacy.codes import MIN_EMBEDDED_CODE, Numbers, codes_of, number_leaks
 from ilab_chat_service.privacy.east_asian_names import EastAsianNames
 from ilab_chat_service.privacy.patterns import verbatim_leaks
-from ilab_chat_service.privacy.phrases import Phrases
 from ilab_chat_service.privacy.text import FUNCTION_WORDS, MIN_MATCH, NOT_ALPHANUMERIC, Skeleton, skeleton, words_of
-from ilab_chat_service.privacy.words import Vocabulary, word_leaks
+from ilab_chat_service.privacy.words import Phrases, Vocabulary, word_leaks
 from ilab_memory.redaction import REDACTED, private_spans, strip_private
 
 if TYPE_CHECKING:
