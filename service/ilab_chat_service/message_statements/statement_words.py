@@ -203,6 +203,8 @@ class Reader:
         self._lower = lowered(text)
         self._language = language
         self._changes = language.changes
+        #: The words and numbers, each with its start and its end.
+        self._tokens = [(each.group(), each.start(), each.end()) for each in TOKEN.finditer(low)]
         self._starts = [found.end() for found in CLAUSE.finditer(text)]
         self._values: dict[str, set[str]] = defaultdict(set)
         self._value_clauses: dict[str, set[int]] = defaultdict(set)
@@ -213,10 +215,8 @@ class Reader:
     def saying(self) -> Saying:
         """Return what it says."""
         markers = tuple(self._markers())
-        changes = self._changes
-        found = [(each.group(), each.start(), each.end()) for each in TOKEN.finditer(self._low)]
-        numbers = tuple(self._numbers(found))
-        words = tuple(self._spaced(found) if self._language.spaced else self._unspaced())
+        numbers = tuple(self._numbers())
+        words = tuple(self._spaced() if self._language.spaced else self._unspaced())
         return Saying(
             words=words,
             light_words=tuple(self._light_words),
@@ -224,9 +224,9 @@ class Reader:
             values={kind: frozenset(each) for kind, each in self._values.items()},
             value_clauses={kind: frozenset(each) for kind, each in self._value_clauses.items()},
             markers=markers,
-            event_clauses=frozenset(self._clauses_of(changes.events, found)),
-            has_several=bool(list(self._clauses_of(changes.several, found))),
-            is_possessed=self._is_possessed(found),
+            event_clauses=frozenset(self._clauses_of(self._changes.events)),
+            has_several=bool(list(self._clauses_of(self._changes.several))),
+            is_possessed=self._is_possessed(),
             keys=frozenset(word.key for word in words) | self._subject_numbers,
             language=self._language,
             is_own=self._speaks_first(),
@@ -277,16 +277,16 @@ class Reader:
     def _is_taken(self, start: int) -> bool:
         return any(begin <= start < end for begin, end in self._taken)
 
-    def _clauses_of(self, words: Collection[str], found: Sequence[tuple[str, int, int]]) -> Iterator[int]:
+    def _clauses_of(self, words: Collection[str]) -> Iterator[int]:
         if self._language.spaced:
-            yield from (self._clause(start) for word, start, _ in found if word in words)
+            yield from (self._clause(start) for word, start, _ in self._tokens if word in words)
         else:
             yield from (self._clause(at) for word in words if (at := self._low.find(word)) >= 0)
 
-    def _is_possessed(self, found: Sequence[tuple[str, int, int]]) -> bool:
+    def _is_possessed(self) -> bool:
         if not self._language.spaced:
             return self._low.startswith(self._changes.possessive)
-        return bool({word for word, _, _ in found[:2]} & {*self._changes.possessive})
+        return bool({word for word, _, _ in self._tokens[:2]} & {*self._changes.possessive})
 
     def _speaks_first(self) -> bool:
         first = self._lower.split(" ", 1)[0]
@@ -296,8 +296,8 @@ class Reader:
         self._values[kind].add(value)
         self._value_clauses[kind].add(self._clause(start))
 
-    def _numbers(self, found: Sequence[tuple[str, int, int]]) -> Iterator[Word]:
-        kinds, clock = self._changes.kinds, self._changes.clock
+    def _numbers(self) -> Iterator[Word]:
+        kinds, clock, found = self._changes.kinds, self._changes.clock, self._tokens
         for number, (token, start, end) in enumerate(found):
             if not token[0].isdigit():
                 continue
@@ -309,7 +309,7 @@ class Reader:
                 each for each in (before, near, second if near in {"de", "of"} else "") if kinds.get(each) == "month"
             }
             yield Word(token, start, self._clause(start), is_name=False)
-            if self._is_in_subject(found, number):
+            if self._is_in_subject(number):
                 self._subject_numbers.add(token)
             elif months:
                 self._add("date", f"{token} {min(months)}", start)
@@ -327,15 +327,15 @@ class Reader:
                 if is_label and (not near or near in light):
                     self._add(f"label {before}", token, start)
 
-    def _is_in_subject(self, found: Sequence[tuple[str, int, int]], number: int) -> bool:
+    def _is_in_subject(self, number: int) -> bool:
         """Return whether a number belongs to the name of what "my ..." is about: "my flight 212 leaves at nine"."""
-        if number < 2 or not self._language.spaced or not self._is_possessed(found):  # noqa: PLR2004 - "my", a noun
+        if number < 2 or not self._language.spaced or not self._is_possessed():  # noqa: PLR2004 - "my", a noun
             return False
-        return all(word.isalpha() and word not in self._changes.function for word, _, _ in found[1:number])
+        return all(word.isalpha() and word not in self._changes.function for word, _, _ in self._tokens[1:number])
 
-    def _spaced(self, found: Sequence[tuple[str, int, int]]) -> Iterator[Word]:
+    def _spaced(self) -> Iterator[Word]:
         changes = self._changes
-        for word, start, _ in found:
+        for word, start, _ in self._tokens:
             kind = changes.kinds.get(word)
             # "May is my best friend".
             if kind and not (kind == "month" and start == 0):
