@@ -19,6 +19,7 @@ from ilab_memory.stores.sqlite import (
     statements,
     vectors,
 )
+from ilab_memory.stores.sqlite.numbered_parameters import Connection
 
 ALL = vars(statements) | vars(erasure) | vars(exports) | vars(fact_statements) | vars(search_statements) | vars(vectors)
 NAMED = {
@@ -45,7 +46,7 @@ def connection(tmp_path: Path) -> Iterator[sqlite3.Connection]:
         for user in range(5):
             for number in range(5):
                 mem.mem_save(f"user{user}", f"content {number}", type="discovery", title="t")
-    with closing(sqlite3.connect(path)) as opened:
+    with closing(sqlite3.connect(path, factory=Connection)) as opened:
         yield opened
 
 
