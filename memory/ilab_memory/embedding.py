@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from ilab_memory import checks
 from ilab_memory.core.config import Config
 from ilab_memory.core.embedder import Embedder
+from ilab_memory.core.errors import raise_closed
 from ilab_memory.core.models import RecallHit
 from ilab_memory.core.store import Store
 from ilab_memory.core.vector_store import Batch, VectorStore
@@ -210,7 +211,7 @@ class Vectors:
         found = {}
         for row in batch.observations:
             if self._closed.is_set():
-                raise RuntimeError("the memory is closed")
+                raise_closed()
             text = meaning.text_of(row.title, row.content)
             try:
                 if text and not meaning.is_small_talk(self.anchors().read(vector := self._embed(text))):

@@ -38,7 +38,7 @@ def overwrite(path: Path) -> None:
     with files.opened() as file:
         file.overwrite(None, lambda: None)
         file.sync()
-    files.release()
+    files.close()
 
 
 def test_no_byte_of_deleted_rows_is_left_and_all_others_are_there(path: Path) -> None:
@@ -87,5 +87,17 @@ def test_locks_of_sqlite_stay_when_the_file_is_released(tmp_path: Path) -> None:
     with files.opened():
         pass
     before = len(list(Path("/proc/self/fd").iterdir()))
-    files.release()
+    files.close()
     assert len(list(Path("/proc/self/fd").iterdir())) == before - 1
+
+
+def test_a_file_that_is_lent_stays_open_until_it_is_back_and_is_not_lent_again(path: Path) -> None:
+    files = PageFiles(path)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with files.opened() as file:
+        files.close()
+        assert file.identity[1] == path.stat().st_ino
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    with pytest.raises(RuntimeError, match="closed"), files.opened():
+        pass
+    assert len(list(Path("/proc/self/fd").iterdir())) == before

@@ -1,5 +1,7 @@
 """Errors of the storage. Others: ValueError (bad argument), LookupError (no active session), RuntimeError (closed)."""
 
+from typing import NoReturn
+
 
 class StorageError(RuntimeError):
     """The storage failed. Nothing of the operation is stored; the call can be repeated.
@@ -14,3 +16,8 @@ class StorageDamaged(StorageError):
     Any call may raise this, and repeating it does not help. Run `ilab-memory check` to see what is damaged, then
     restore a backup.
     """
+
+
+def raise_closed() -> NoReturn:
+    """Raise what every call of a closed memory raises."""
+    raise RuntimeError("the memory is closed")

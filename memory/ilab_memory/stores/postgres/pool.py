@@ -20,6 +20,7 @@ from psycopg.adapt import Loader
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import Format, TransactionStatus
 
+from ilab_memory.core.errors import raise_closed
 from ilab_memory.forks import Process
 from ilab_memory.timestamps import to_text
 
@@ -167,12 +168,12 @@ class Pool:
         """Wait for *condition*, until then at most."""
         self._changed.wait_for(lambda: self._closed or condition(), max(until - time.monotonic(), 0))
         if self._closed:
-            raise RuntimeError("the memory is closed")
+            raise_closed()
 
     def _lend(self, connection: Connection) -> Connection:
         if self._closed:
             connection.close()
-            raise RuntimeError("the memory is closed")
+            raise_closed()
         self._lent.add(connection)
         return connection
 

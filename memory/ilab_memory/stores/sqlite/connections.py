@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeAlias
 from urllib.parse import quote
 
-from ilab_memory.core.errors import StorageDamaged, StorageError
+from ilab_memory.core.errors import StorageDamaged, StorageError, raise_closed
 from ilab_memory.forks import Process
 from ilab_memory.stores.sqlite.migrations import check_version
 from ilab_memory.stores.sqlite.numbered_parameters import Connection
@@ -228,7 +228,7 @@ class Database:
         """Close the files. Call it after the last connection is closed."""
         if self._index:
             self._index.release()
-        self._page_files.release()
+        self._page_files.close()
 
     def identity(self) -> Identity:
         """Return the identity of this file: another file of the same name has a different one.
@@ -378,8 +378,3 @@ class SharedReader:
         """Refuse every later call. The connection belongs to the writer, which closes it."""
         with self._lock:
             self._closed = True
-
-
-def raise_closed() -> None:
-    """Raise what every call after close raises."""
-    raise RuntimeError("the memory is closed")

@@ -24,9 +24,9 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from ilab_memory.core.errors import StorageDamaged, StorageError
+from ilab_memory.core.errors import StorageDamaged, StorageError, raise_closed
 from ilab_memory.stores.sqlite import erasure, schema
-from ilab_memory.stores.sqlite.connections import SYNCHRONOUS, Database, raise_closed
+from ilab_memory.stores.sqlite.connections import SYNCHRONOUS, Database
 from ilab_memory.stores.sqlite.group_commit import REWRITE_SUFFIX, Writer
 from ilab_memory.stores.sqlite.page_file import PageFile, pages_in_log
 from ilab_memory.stores.sqlite.pages import MOST_PAGES, DamagedPageError

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from ilab_memory.core.errors import StorageError
+from ilab_memory.core.errors import StorageError, raise_closed
 from ilab_memory.forks import kept_over_forks
 from ilab_memory.stores.sqlite.pages import (
     HEADER_BYTES,
@@ -134,13 +134,15 @@ class PageFiles:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._kept: tuple[int, int] | None = None
+        self._closed = False
 
     @contextmanager
     def opened(self) -> Iterator[PageFile]:
-        """Lend the file that is at the path now.
+        """Lend the file that is at the path now. It stays open while the block runs.
 
         Raises:
             OSError: it cannot be opened.
+            RuntimeError: closed.
         """
         if sys.platform == "win32":
             descriptor = os.open(self._path, os.O_RDWR | os.O_BINARY)
@@ -150,6 +152,8 @@ class PageFiles:
                 os.close(descriptor)
             return
         with _lock:
+            if self._closed:
+                raise_closed()
             status = self._path.stat()
             identity = (status.st_dev, status.st_ino)
             if identity != self._kept:
@@ -160,28 +164,43 @@ class PageFiles:
                     identity = (status.st_dev, status.st_ino)
                     # If another file has come to the path since, this one may be open already: one too many stays open.
                     _open.setdefault(identity, (descriptor, 0))
-                descriptor, users = _open[identity]
-                _open[identity] = (descriptor, users + 1)
                 self._kept = identity
-            descriptor, _ = _open[identity]
-        yield PageFile(descriptor)
+                _add_user(identity)
+            # Of its own: another thread may call `close` while the block runs.
+            descriptor = _add_user(identity)
+        try:
+            yield PageFile(descriptor)
+        finally:
+            with _lock:
+                _remove_user(identity)
 
-    def release(self) -> None:
-        """Close the file, after the last connection of this user of it."""
+    def close(self) -> None:
+        """Close the file, after the last connection of this user of it, and lend it to nobody from now on."""
         with _lock:
+            self._closed = True
             self._release()
 
     def _release(self) -> None:
-        if self._kept is None:
-            return
-        identity, self._kept = self._kept, None
-        descriptor, users = _open[identity]
-        if users == 1 and _has_no_connection(descriptor):
-            os.close(descriptor)
-            del _open[identity]
-        else:
-            # Also with no users left, but other connections, perhaps of this process: see `_open`.
-            _open[identity] = (descriptor, users - 1)
+        if self._kept is not None:
+            identity, self._kept = self._kept, None
+            _remove_user(identity)
+
+
+def _add_user(identity: tuple[int, int]) -> int:
+    """Count a user of an open file; return its descriptor."""
+    descriptor, users = _open[identity]
+    _open[identity] = (descriptor, users + 1)
+    return descriptor
+
+
+def _remove_user(identity: tuple[int, int]) -> None:
+    descriptor, users = _open[identity]
+    if users == 1 and _has_no_connection(descriptor):
+        os.close(descriptor)
+        del _open[identity]
+    else:
+        # Also with no users left, but other connections, perhaps of this process: see `_open`.
+        _open[identity] = (descriptor, users - 1)
 
 
 def pages_in_log(path: Path) -> set[int]:

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from ilab_memory.core.errors import raise_closed
 from ilab_memory.core.models import Observation, SaveResult, Session
 from ilab_memory.core.store import (
     AddedRows,
@@ -24,7 +25,7 @@ from ilab_memory.stores.common import rows
 from ilab_memory.stores.sqlite import check, deletions, edits, exports, saves
 from ilab_memory.stores.sqlite.blind_index import IndexEntry, KeyCache
 from ilab_memory.stores.sqlite.bulk_insert import Save, insert_all
-from ilab_memory.stores.sqlite.connections import SYNCHRONOUS, Database, Readers, SharedReader, raise_closed
+from ilab_memory.stores.sqlite.connections import SYNCHRONOUS, Database, Readers, SharedReader
 from ilab_memory.stores.sqlite.erasure_schedule import Forgetting
 from ilab_memory.stores.sqlite.group_commit import Writer
 from ilab_memory.stores.sqlite.reads import SQLiteReads, user_key

@@ -14,8 +14,8 @@ from itertools import groupby, takewhile
 from operator import itemgetter
 from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
+from ilab_memory.core.errors import raise_closed
 from ilab_memory.forks import Process
-from ilab_memory.stores.sqlite.connections import raise_closed
 
 T = TypeVar("T")
 _Parameters = Sequence[Any]
