@@ -28,7 +28,7 @@ from upstream import Reply, Upstream
 CHAT, STREAM = "ilab_chat.v1.ChatService/Chat", "ilab_chat.v1.ChatService/StreamChat"
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 TRACEPARENT = f"00-{TRACE}-{PARENT}-01"
-USER, SECRET = "alice-of-the-traces", "my secret is 4711"
+USER, SECRET = "alice-of-the-traces", "my secret is quokka"
 
 
 @pytest.fixture
@@ -241,7 +241,7 @@ async def test_spans_have_no_content_and_no_user(traced: Settings, collector: Co
     requests = one, request(SECRET), request(SECRET, instructions=SECRET), request(SECRET * 9999)
     await called(traced, *requests, codes=codes)
     assert len(collector.named(CHAT)) == 4
-    for said in (USER, SECRET, "4711", "request-of-the-traces", "thread-of-the-traces"):
+    for said in (USER, SECRET, "quokka", "request-of-the-traces", "thread-of-the-traces"):
         assert said.encode() not in collector.bytes
 
 

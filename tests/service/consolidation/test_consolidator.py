@@ -222,11 +222,11 @@ async def test_each_conversation_is_summed_up_for_itself(staged: Staging) -> Non
 
 async def test_private_text_reaches_no_consolidation(staged: Staging) -> None:
     async with staged() as stage:
-        await stage.say("My code is <private>4711</private>", "Remember <private>4711</private> for me")
+        await stage.say("My code is <private>quokka</private>", "Remember <private>quokka</private> for me")
         await stage.settled()
         assert stage.script.raw
-        assert "4711" not in json.dumps([request.body for request in stage.script.raw])
-        assert "4711" not in str(await stage.facts()) + str(await stage.summaries())
+        assert "quokka" not in json.dumps([request.body for request in stage.script.raw])
+        assert "quokka" not in str(await stage.facts()) + str(await stage.summaries())
 
 
 async def test_the_assistants_words_do_not_prove_a_fact(staged: Staging) -> None:
