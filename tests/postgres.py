@@ -41,6 +41,8 @@ TABLES = (
     "ilab_chat.idempotency_records",
 )
 VERSIONS = "SELECT m.version, a.version FROM ilab_memory.schema_migrations m, ilab_chat.schema_version a"
+#: Other connections to the database of the one that asks.
+OTHERS = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
 NEWEST = schema.VERSION, len(of_answers.MIGRATIONS)
 
 #: The user that runs PostgreSQL if root runs the tests: PostgreSQL refuses to run as root.
@@ -119,8 +121,7 @@ class Cluster:
         yield url
         with suppress(psycopg.Error), psycopg.connect(url) as connection:
             # A server that was killed may still have connections, which may still commit.
-            others = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-            if connection.execute(others).fetchone() is None and connection.execute(VERSIONS).fetchone() == NEWEST:
+            if connection.execute(OTHERS).fetchone() is None and connection.execute(VERSIONS).fetchone() == NEWEST:
                 for table in TABLES:
                     connection.execute(f"DELETE FROM {table}".encode())
                 connection.commit()

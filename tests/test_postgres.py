@@ -1,6 +1,7 @@
 """The PostgreSQL that other tests ask for."""
 
 import signal
+import time
 
 import psycopg
 import pytest
@@ -30,8 +31,13 @@ def test_a_cluster_can_be_killed_and_comes_back_with_what_was_acknowledged() -> 
 
 
 def test_a_memory_is_empty_and_used_again_unless_somebody_is_connected(postgres: servers.Cluster) -> None:
-    with postgres.memory() as first, ILabMemory.from_url(first) as mem:
-        mem.mem_save("alice", "green tea", type="discovery", title="t")
+    with postgres.memory() as first:
+        with ILabMemory.from_url(first) as mem:
+            mem.mem_save("alice", "green tea", type="discovery", title="t")
+        # PostgreSQL ends the processes of closed connections a moment later.
+        with psycopg.connect(first, autocommit=True) as connection:
+            while connection.execute(servers.OTHERS).fetchone():
+                time.sleep(servers.POLL_SECONDS)
     with postgres.memory() as second:
         with ILabMemory.from_url(second) as mem:
             assert (second, mem.mem_stats("alice")["observations"]) == (first, 0)
