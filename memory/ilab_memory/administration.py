@@ -87,8 +87,8 @@ class Administration:
         """Erase everything of the user and return the number of erased observations.
 
         When this returns, no byte of it is in the files of a SQLite database. A PostgreSQL server has copies for some
-        time, see `PostgresStore`. For a user without data this is one lookup. A SQLite file is rewritten, which needs
-        free disk space of twice its size. Concurrent calls share a rewrite, and wait after a recent one.
+        time, see `PostgresStore`. For a user without data this is one lookup. In a SQLite file, all pages are read and
+        their unused bytes overwritten. Concurrent calls share such a pass, and wait after a recent one.
 
         Raises:
             StorageError: the erasure is not complete. Calling again, or `mem_finish_forgetting`, completes it.

@@ -1,1 +1,1 @@
-"""Models, configuration, errors and the `Store` interface. Imports nothing else of the library."""
+"""Models, configuration, errors and the `Store` interface. Of the library, it imports only `limits`."""

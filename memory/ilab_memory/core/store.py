@@ -1,7 +1,7 @@
 """`Store`: the interface between the library and a storage backend.
 
-`ILabMemory` is the only caller of a `Store`. A store reads and writes rows. It decides nothing about ranking, redaction
-or the session timeout.
+The library alone calls a `Store`: `ILabMemory` and the searches of `recall`. A store reads and writes rows. It decides
+nothing about ranking, redaction or the session timeout.
 """
 
 from abc import ABC, abstractmethod

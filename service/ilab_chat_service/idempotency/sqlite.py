@@ -287,7 +287,7 @@ class SQLiteRecords:
             raise unavailable(error) from error
 
     def _waiting(self, call: Callable[[A], T], argument: A) -> T:
-        """Return what *call* returns. Call it again while a process rewrites the file, which it cannot change then."""
+        """Return what *call* returns. Call it again while a rewrite of the file keeps others from writing."""
         waiting = RewriteWait(self._file)
         while True:
             try:

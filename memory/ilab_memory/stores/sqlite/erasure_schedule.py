@@ -1,6 +1,6 @@
 """Erasing users of one store: which calls share a rewrite of the file, and how often it is rewritten.
 
-A rewrite is a pass over all pages that overwrites unused bytes in place, see `rewrite`.
+A rewrite is a pass over all pages that overwrites unused bytes in place, see `page_erasure`.
 """
 
 import sqlite3
