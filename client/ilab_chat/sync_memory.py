@@ -66,7 +66,7 @@ class MemoryClient:
     def start_session(
         self, user_id: str, *, conversation_id: str = "", **options: "Unpack[CallOptions]"
     ) -> StartSessionResponse:
-        """Return the session to work in, summaries of the last ones, and the best memories.
+        """Return the session to work in, summaries of the last ones, and the best memories of all of these.
 
         Continues the conversation's active session, or opens one.
         """
@@ -102,7 +102,7 @@ class MemoryClient:
         request_id: str | None = None,
         **options: "Unpack[CallOptions]",
     ) -> SaveResult:
-        """Store a summary of the session so far; the session stays open."""
+        """Store *summary*, of the session so far; the session stays open. Opens a session if none is active."""
         request = _memory_calls.build_write(
             memory_pb2.SummarizeSessionRequest,
             request_id=request_id,
@@ -316,10 +316,10 @@ class MemoryClient:
         return response.observation
 
     def timeline(self, user_id: str, observation_id: int, **options: "Unpack[CallOptions]") -> tuple[Observation, ...]:
-        """Return an observation with up to five neighbors on each side, oldest first.
+        """Return an observation and its neighbors by creation time: up to five before it and five after it.
 
-        Empty if the user has no observation with this id. Long observations come in several calls, and each has the
-        timeout.
+        Oldest first, from all of the user's conversations. Empty if the user has no observation with this id. Long
+        observations come in several calls, and each has the timeout.
         """
         request = _memory_calls.build(memory_pb2.GetTimelineRequest, user_id=user_id, observation_id=observation_id)
         page = self._ask(self._connection.memory.GetTimeline, request, **options)

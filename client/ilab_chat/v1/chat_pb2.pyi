@@ -150,12 +150,13 @@ class _MemorySourceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MemorySo
     MEMORY_SOURCE_UNSPECIFIED: _MemorySource.ValueType  # 0
     """Not set. The server never sends it."""
     MEMORY_SOURCE_FACT: _MemorySource.ValueType  # 1
-    """It is a fact that holds now, or a statement of the user. Each prompt gets up to 100 facts and the newest 100
-    statements, as far as they fit. Older statements enter only if they are close to the message in meaning, which
-    needs an embedder.
+    """It is a fact that holds now, or a statement: a sentence of a stored turn in which the user says something about
+    themselves. A statement has no id of its own; deleting its turn erases it. Each prompt gets up to 100 facts and the
+    newest 100 statements, as far as they fit. Older statements enter only if they are close to the message in meaning,
+    which needs an embedder.
     """
     MEMORY_SOURCE_TURN: _MemorySource.ValueType  # 2
-    """It is a recent turn of this conversation, which the model saw as messages."""
+    """It is a recent turn of the session, which entered the prompt as messages."""
     MEMORY_SOURCE_SEARCH: _MemorySource.ValueType  # 3
     """It was found by searching for the message."""
     MEMORY_SOURCE_SUMMARY: _MemorySource.ValueType  # 4
@@ -167,12 +168,13 @@ class MemorySource(_MemorySource, metaclass=_MemorySourceEnumTypeWrapper):
 MEMORY_SOURCE_UNSPECIFIED: MemorySource.ValueType  # 0
 """Not set. The server never sends it."""
 MEMORY_SOURCE_FACT: MemorySource.ValueType  # 1
-"""It is a fact that holds now, or a statement of the user. Each prompt gets up to 100 facts and the newest 100
-statements, as far as they fit. Older statements enter only if they are close to the message in meaning, which
-needs an embedder.
+"""It is a fact that holds now, or a statement: a sentence of a stored turn in which the user says something about
+themselves. A statement has no id of its own; deleting its turn erases it. Each prompt gets up to 100 facts and the
+newest 100 statements, as far as they fit. Older statements enter only if they are close to the message in meaning,
+which needs an embedder.
 """
 MEMORY_SOURCE_TURN: MemorySource.ValueType  # 2
-"""It is a recent turn of this conversation, which the model saw as messages."""
+"""It is a recent turn of the session, which entered the prompt as messages."""
 MEMORY_SOURCE_SEARCH: MemorySource.ValueType  # 3
 """It was found by searching for the message."""
 MEMORY_SOURCE_SUMMARY: MemorySource.ValueType  # 4
@@ -247,8 +249,8 @@ class ChatRequest(_message.Message):
     """Which turns stay in memory. Unspecified: EVERY_TURN."""
     conversation_id: _builtins.str
     """The conversation that the message belongs to: at most 64 visible ASCII characters. Each conversation of a user has
-    its own sessions and history. Observations are found by search across all of the user's conversations. Empty: the
-    user's default conversation.
+    its own sessions, and the prompt contains the recent turns of the current session. Facts and search cover all of
+    the user's conversations. Empty: the user's default conversation.
     """
     instructions: _builtins.str
     """Instructions for this call: at most 16,384 characters, no U+0000. They follow the server's own instruction in the
@@ -275,7 +277,7 @@ class ChatRequest(_message.Message):
     def memory_types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The types of observations that may enter the prompt: at most 16, each 1 to 64 characters. Empty: all types. Facts
         have the types "profile", "preference", "decision" and "pattern". Turns have the type "discovery", and session
-        summaries have the type "summary". Without "discovery", the model does not see the conversation so far.
+        summaries have the type "summary". Without "discovery", the prompt contains no turns and no statements.
         """
 
     def __init__(
@@ -337,8 +339,8 @@ class StreamChatRequest(_message.Message):
     """Which turns stay in memory. Unspecified: EVERY_TURN."""
     conversation_id: _builtins.str
     """The conversation that the message belongs to: at most 64 visible ASCII characters. Each conversation of a user has
-    its own sessions and history. Observations are found by search across all of the user's conversations. Empty: the
-    user's default conversation.
+    its own sessions, and the prompt contains the recent turns of the current session. Facts and search cover all of
+    the user's conversations. Empty: the user's default conversation.
     """
     instructions: _builtins.str
     """Instructions for this call: at most 16,384 characters, no U+0000. They follow the server's own instruction in the
@@ -365,7 +367,7 @@ class StreamChatRequest(_message.Message):
     def memory_types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The types of observations that may enter the prompt: at most 16, each 1 to 64 characters. Empty: all types. Facts
         have the types "profile", "preference", "decision" and "pattern". Turns have the type "discovery", and session
-        summaries have the type "summary". Without "discovery", the model does not see the conversation so far.
+        summaries have the type "summary". Without "discovery", the prompt contains no turns and no statements.
         """
 
     def __init__(
@@ -422,8 +424,8 @@ class PreviewPromptRequest(_message.Message):
     """Checked as in ChatRequest and otherwise ignored: a preview stores nothing."""
     conversation_id: _builtins.str
     """The conversation that the message belongs to: at most 64 visible ASCII characters. Each conversation of a user has
-    its own sessions and history. Observations are found by search across all of the user's conversations. Empty: the
-    user's default conversation.
+    its own sessions, and the prompt contains the recent turns of the current session. Facts and search cover all of
+    the user's conversations. Empty: the user's default conversation.
     """
     instructions: _builtins.str
     """Instructions for this call: at most 16,384 characters, no U+0000. They follow the server's own instruction in the
@@ -450,7 +452,7 @@ class PreviewPromptRequest(_message.Message):
     def memory_types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The types of observations that may enter the prompt: at most 16, each 1 to 64 characters. Empty: all types. Facts
         have the types "profile", "preference", "decision" and "pattern". Turns have the type "discovery", and session
-        summaries have the type "summary". Without "discovery", the model does not see the conversation so far.
+        summaries have the type "summary". Without "discovery", the prompt contains no turns and no statements.
         """
 
     def __init__(
@@ -807,9 +809,10 @@ class StreamChatResponse(_message.Message):
     REASONING_DELTA_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def started(self) -> Global___ChatStarted:
-        """The model has begun to reason or to answer. From here on the work is billed. A later failure is ABORTED, or
-        DEADLINE_EXCEEDED if a deadline passed or the caller did not read the stream. It is never UNAVAILABLE, because
-        proxies repeat that.
+        """The model has begun to reason or to answer. From here on the work is billed. If the call fails now, the server
+        reports ABORTED, or DEADLINE_EXCEEDED if a deadline passed or the caller did not read the stream. It never
+        reports UNAVAILABLE, because proxies repeat that. If the connection is lost, the caller's own gRPC library
+        reports UNAVAILABLE, without details.
         """
 
     @_builtins.property
@@ -981,7 +984,8 @@ class PreviewPromptResponse(_message.Message):
     """The model that Chat would request, by its name in the model's API. While it is down, Chat may ask a fallback model."""
     session_id: _builtins.str
     """The active session that Chat would continue. Empty: Chat would open a session, or memory_mode is OFF. If the last
-    session has expired, Chat first writes a summary of it, which this preview does not contain.
+    session has expired, Chat completes it first. Only then can a summary that consolidation wrote of it enter the
+    prompt, so this preview does not contain that summary.
     """
     conversation_id: _builtins.str
     """The request's conversation_id. Empty: the user's default conversation."""
@@ -989,9 +993,9 @@ class PreviewPromptResponse(_message.Message):
     """The number of documents in the request's `context` that entered the prompt, counted from the first."""
     @_builtins.property
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[Global___PromptMessage]:
-        """The messages, in order: the system message, the conversation so far, and the user's message, in which documents
-        come before the user's text. If the model's API finds the prompt too long, Chat asks again with less memory and
-        fewer documents than shown here.
+        """The messages, in order: the system message, the recent turns of the session, and a user message with today's date,
+        search hits, documents and the request's message. If the model's API finds the prompt too long, Chat asks again
+        with less memory and fewer documents than shown here.
         """
 
     @_builtins.property
@@ -1071,13 +1075,13 @@ class PromptTokens(_message.Message):
     context: _builtins.int
     """Documents from `context`."""
     facts: _builtins.int
-    """Facts and statements about the user in the system message."""
+    """Facts about the user, and statements of the user, in the system message."""
     summaries: _builtins.int
     """Summaries of earlier sessions."""
     search: _builtins.int
     """Memories found by searching for the message, and statements that are close to it in meaning."""
     conversation: _builtins.int
-    """Turns of this conversation."""
+    """Recent turns of the session."""
     total: _builtins.int
     """All sections together."""
     budget: _builtins.int
@@ -1118,13 +1122,13 @@ class HydratedMemory(_message.Message):
     SOURCE_FIELD_NUMBER: _builtins.int
     EARLIER_FIELD_NUMBER: _builtins.int
     observation_id: _builtins.int
-    """Id of the observation, from 1. 0: a session's own summary. The observation that repeats it, of type "summary",
-    which search finds, has an id.
+    """Id of the observation, from 1. Of a statement: the id of its turn. 0: the source is MEMORY_SOURCE_SUMMARY, whose
+    text is stored with the session.
     """
     type: _builtins.str
-    """The observation's type, for example "discovery" or "preference"; "summary" for the summary of a session."""
+    """The observation's type, for example "preference". Turns and statements have "discovery", summaries "summary"."""
     title: _builtins.str
-    """The observation's title. Empty for summaries and statements, which have no title, and in a replay."""
+    """The observation's title. Empty for turns, statements and summaries of sessions, and in a replay."""
     snippet: _builtins.str
     """The text that entered the prompt: a fact's text, the matching passage of a search hit, or a summary. Empty for
     turns, which entered the prompt as messages, and in a replay: MemoryService.GetObservation returns the current
@@ -1135,7 +1139,9 @@ class HydratedMemory(_message.Message):
     source: Global___MemorySource.ValueType
     """Why it entered the prompt."""
     earlier: _builtins.bool
-    """Whether a later statement of the user has replaced this one. The prompt marks it as earlier."""
+    """Whether the user has since ended or replaced what this memory says. The prompt marks it "(earlier, no longer
+    holds)". False for memories that the prompt marks "(earlier, may no longer hold)".
+    """
     @_builtins.property
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """When it was last changed."""
@@ -1179,7 +1185,7 @@ class RememberedFact(_message.Message):
     title: _builtins.str
     """A one-line name."""
     content: _builtins.str
-    """The statement, in the user's words."""
+    """The fact, in the user's words."""
     topic_key: _builtins.str
     """The subject of the fact, for example "fact/home". If there was a fact with the same key, it was replaced."""
     pinned: _builtins.bool

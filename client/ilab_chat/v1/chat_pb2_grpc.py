@@ -30,10 +30,10 @@ class ChatServiceStub(object):
     turn durably before the call succeeds.
 
     A call that fails ends with a gRPC status that carries google.rpc.ErrorInfo (domain "ilab-chat", see ErrorReason)
-    and, for invalid fields, google.rpc.BadRequest with the name of each field. Failures that gRPC itself detects carry
-    no details: an unknown method (UNIMPLEMENTED), a call that its caller cancels (CANCELLED), messages or headers that
-    are too large, and compressed requests. No message has an error field. The time limit of a call is its gRPC deadline.
-    "Characters" are Unicode code points.
+    and, for invalid fields, google.rpc.BadRequest with the name of each field. A status that gRPC itself makes, for
+    example UNAVAILABLE for a lost connection, has no details: ErrorReason lists them. No message has an error field. The
+    time limit of a call is its gRPC deadline. If the server requires a token, the caller sends it as metadata
+    `authorization: Bearer TOKEN`. "Characters" are Unicode code points.
     """
 
     def __init__(self, channel):
@@ -64,10 +64,10 @@ class ChatServiceServicer(object):
     turn durably before the call succeeds.
 
     A call that fails ends with a gRPC status that carries google.rpc.ErrorInfo (domain "ilab-chat", see ErrorReason)
-    and, for invalid fields, google.rpc.BadRequest with the name of each field. Failures that gRPC itself detects carry
-    no details: an unknown method (UNIMPLEMENTED), a call that its caller cancels (CANCELLED), messages or headers that
-    are too large, and compressed requests. No message has an error field. The time limit of a call is its gRPC deadline.
-    "Characters" are Unicode code points.
+    and, for invalid fields, google.rpc.BadRequest with the name of each field. A status that gRPC itself makes, for
+    example UNAVAILABLE for a lost connection, has no details: ErrorReason lists them. No message has an error field. The
+    time limit of a call is its gRPC deadline. If the server requires a token, the caller sends it as metadata
+    `authorization: Bearer TOKEN`. "Characters" are Unicode code points.
     """
 
     def Chat(self, request, context):
@@ -133,10 +133,10 @@ class ChatService(object):
     turn durably before the call succeeds.
 
     A call that fails ends with a gRPC status that carries google.rpc.ErrorInfo (domain "ilab-chat", see ErrorReason)
-    and, for invalid fields, google.rpc.BadRequest with the name of each field. Failures that gRPC itself detects carry
-    no details: an unknown method (UNIMPLEMENTED), a call that its caller cancels (CANCELLED), messages or headers that
-    are too large, and compressed requests. No message has an error field. The time limit of a call is its gRPC deadline.
-    "Characters" are Unicode code points.
+    and, for invalid fields, google.rpc.BadRequest with the name of each field. A status that gRPC itself makes, for
+    example UNAVAILABLE for a lost connection, has no details: ErrorReason lists them. No message has an error field. The
+    time limit of a call is its gRPC deadline. If the server requires a token, the caller sends it as metadata
+    `authorization: Bearer TOKEN`. "Characters" are Unicode code points.
     """
 
     @staticmethod

@@ -31,10 +31,10 @@ class ChatServiceStub:
     turn durably before the call succeeds.
 
     A call that fails ends with a gRPC status that carries google.rpc.ErrorInfo (domain "ilab-chat", see ErrorReason)
-    and, for invalid fields, google.rpc.BadRequest with the name of each field. Failures that gRPC itself detects carry
-    no details: an unknown method (UNIMPLEMENTED), a call that its caller cancels (CANCELLED), messages or headers that
-    are too large, and compressed requests. No message has an error field. The time limit of a call is its gRPC deadline.
-    "Characters" are Unicode code points.
+    and, for invalid fields, google.rpc.BadRequest with the name of each field. A status that gRPC itself makes, for
+    example UNAVAILABLE for a lost connection, has no details: ErrorReason lists them. No message has an error field. The
+    time limit of a call is its gRPC deadline. If the server requires a token, the caller sends it as metadata
+    `authorization: Bearer TOKEN`. "Characters" are Unicode code points.
     """
 
     @_typing.overload
@@ -67,10 +67,10 @@ class ChatServiceAsyncStub(ChatServiceStub):
     turn durably before the call succeeds.
 
     A call that fails ends with a gRPC status that carries google.rpc.ErrorInfo (domain "ilab-chat", see ErrorReason)
-    and, for invalid fields, google.rpc.BadRequest with the name of each field. Failures that gRPC itself detects carry
-    no details: an unknown method (UNIMPLEMENTED), a call that its caller cancels (CANCELLED), messages or headers that
-    are too large, and compressed requests. No message has an error field. The time limit of a call is its gRPC deadline.
-    "Characters" are Unicode code points.
+    and, for invalid fields, google.rpc.BadRequest with the name of each field. A status that gRPC itself makes, for
+    example UNAVAILABLE for a lost connection, has no details: ErrorReason lists them. No message has an error field. The
+    time limit of a call is its gRPC deadline. If the server requires a token, the caller sends it as metadata
+    `authorization: Bearer TOKEN`. "Characters" are Unicode code points.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -99,10 +99,10 @@ class ChatServiceServicer(metaclass=_abc_1.ABCMeta):
     turn durably before the call succeeds.
 
     A call that fails ends with a gRPC status that carries google.rpc.ErrorInfo (domain "ilab-chat", see ErrorReason)
-    and, for invalid fields, google.rpc.BadRequest with the name of each field. Failures that gRPC itself detects carry
-    no details: an unknown method (UNIMPLEMENTED), a call that its caller cancels (CANCELLED), messages or headers that
-    are too large, and compressed requests. No message has an error field. The time limit of a call is its gRPC deadline.
-    "Characters" are Unicode code points.
+    and, for invalid fields, google.rpc.BadRequest with the name of each field. A status that gRPC itself makes, for
+    example UNAVAILABLE for a lost connection, has no details: ErrorReason lists them. No message has an error field. The
+    time limit of a call is its gRPC deadline. If the server requires a token, the caller sends it as metadata
+    `authorization: Bearer TOKEN`. "Characters" are Unicode code points.
     """
 
     @_abc_1.abstractmethod

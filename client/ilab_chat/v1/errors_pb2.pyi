@@ -29,8 +29,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     retry.
     """
     ERROR_REASON_INVALID_REQUEST: _ErrorReason.ValueType  # 2
-    """INVALID_ARGUMENT: the request cannot be parsed, or is larger than its limits allow. UNIMPLEMENTED: the call has no
-    request message, or more than its method takes. Do not retry.
+    """INVALID_ARGUMENT: the request cannot be parsed, has more than 1,000 fields, or is larger than all fields of a chat
+    request may be together. UNIMPLEMENTED: the call has no request message, or more than its method takes. Do not
+    retry.
     """
     ERROR_REASON_MISSING_CREDENTIALS: _ErrorReason.ValueType  # 3
     """UNAUTHENTICATED. The call has no credentials, and the server requires them. Do not retry without credentials."""
@@ -63,7 +64,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     google.rpc.RetryInfo.
     """
     ERROR_REASON_MODEL_INTERRUPTED: _ErrorReason.ValueType  # 14
-    """ABORTED. The model failed after it had begun to work. A retry can succeed, but the work done so far is billed."""
+    """ABORTED. The model failed after it had begun to work. Its reply so far is not stored. A retry can succeed, but the
+    work done so far is billed.
+    """
     ERROR_REASON_MODEL_REJECTED: _ErrorReason.ValueType  # 15
     """INTERNAL. The model's API refused the server's request or API key. Do not retry; an operator has to fix it."""
     ERROR_REASON_MEMORY_UNAVAILABLE: _ErrorReason.ValueType  # 16
@@ -81,11 +84,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     google.rpc.RetryInfo.
     """
     ERROR_REASON_SERVER_DRAINING: _ErrorReason.ValueType  # 21
-    """UNAVAILABLE: the server is shutting down. Retry at once; another server may answer. ABORTED: the same, after the
-    model had begun to work. A retry can succeed, but the work done so far is billed.
+    """UNAVAILABLE: the server is shutting down. Retry: a client that balances calls reaches another server at once;
+    others have to wait until a server is back. ABORTED: the same, after the model had begun to work. A retry can
+    succeed, but the work done so far is billed.
     """
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 22
-    """INTERNAL. A defect of the server. The status message contains a correlation id that is also in the server's log."""
+    """INTERNAL. A defect of the server. The status message contains the correlation id too. Do not retry."""
     ERROR_REASON_RATE_LIMITED: _ErrorReason.ValueType  # 23
     """RESOURCE_EXHAUSTED. The user or the authenticated caller has used up its turns or tokens per minute or per day. A
     google.rpc.QuotaFailure names each limit that is reached. Retry after the delay in google.rpc.RetryInfo, which may
@@ -95,10 +99,21 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed.
 
-    Every status other than OK carries a google.rpc.ErrorInfo whose domain is "ilab-chat", except for failures that gRPC
-    itself detects: an unknown method (UNIMPLEMENTED), a call that its caller cancels (CANCELLED), messages or headers
-    that are too large, and compressed requests. The reason is the name of one of these values without the prefix
-    "ERROR_REASON_", for example "INVALID_FIELD". For an unknown reason, act on the status code.
+    Every status that the server makes, other than OK, carries a google.rpc.ErrorInfo whose domain is "ilab-chat". The
+    reason is the name of one of these values without the prefix "ERROR_REASON_", for example "INVALID_FIELD". The
+    metadata has the key "correlation_id": the id of the call in the server's log, which is also in the trailer
+    "x-correlation-id".
+
+    A status that gRPC itself makes, in the client, the server or a proxy, has no details:
+
+      - UNAVAILABLE: there is no connection, or it was lost, also after `started`.
+      - DEADLINE_EXCEEDED: the deadline passed before the status of the server arrived.
+      - CANCELLED: the caller cancelled the call, or more calls arrive than the server can accept.
+      - UNIMPLEMENTED: the method is unknown, or the request is compressed.
+      - INTERNAL: the request is compressed with an unknown encoding.
+      - RESOURCE_EXHAUSTED: the request or its header fields are too large for gRPC.
+
+    Without a reason, or with an unknown one, act on the status code.
 
     A chat call in memory_mode READ_WRITE can be repeated with the same request_id for 24 hours without making a second
     turn. "Retry" below means that a repeat of the same request can succeed.
@@ -111,8 +126,9 @@ ERROR_REASON_INVALID_FIELD: ErrorReason.ValueType  # 1
 retry.
 """
 ERROR_REASON_INVALID_REQUEST: ErrorReason.ValueType  # 2
-"""INVALID_ARGUMENT: the request cannot be parsed, or is larger than its limits allow. UNIMPLEMENTED: the call has no
-request message, or more than its method takes. Do not retry.
+"""INVALID_ARGUMENT: the request cannot be parsed, has more than 1,000 fields, or is larger than all fields of a chat
+request may be together. UNIMPLEMENTED: the call has no request message, or more than its method takes. Do not
+retry.
 """
 ERROR_REASON_MISSING_CREDENTIALS: ErrorReason.ValueType  # 3
 """UNAUTHENTICATED. The call has no credentials, and the server requires them. Do not retry without credentials."""
@@ -145,7 +161,9 @@ ERROR_REASON_MODEL_UNAVAILABLE: ErrorReason.ValueType  # 13
 google.rpc.RetryInfo.
 """
 ERROR_REASON_MODEL_INTERRUPTED: ErrorReason.ValueType  # 14
-"""ABORTED. The model failed after it had begun to work. A retry can succeed, but the work done so far is billed."""
+"""ABORTED. The model failed after it had begun to work. Its reply so far is not stored. A retry can succeed, but the
+work done so far is billed.
+"""
 ERROR_REASON_MODEL_REJECTED: ErrorReason.ValueType  # 15
 """INTERNAL. The model's API refused the server's request or API key. Do not retry; an operator has to fix it."""
 ERROR_REASON_MEMORY_UNAVAILABLE: ErrorReason.ValueType  # 16
@@ -163,11 +181,12 @@ ERROR_REASON_SERVER_BUSY: ErrorReason.ValueType  # 20
 google.rpc.RetryInfo.
 """
 ERROR_REASON_SERVER_DRAINING: ErrorReason.ValueType  # 21
-"""UNAVAILABLE: the server is shutting down. Retry at once; another server may answer. ABORTED: the same, after the
-model had begun to work. A retry can succeed, but the work done so far is billed.
+"""UNAVAILABLE: the server is shutting down. Retry: a client that balances calls reaches another server at once;
+others have to wait until a server is back. ABORTED: the same, after the model had begun to work. A retry can
+succeed, but the work done so far is billed.
 """
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 22
-"""INTERNAL. A defect of the server. The status message contains a correlation id that is also in the server's log."""
+"""INTERNAL. A defect of the server. The status message contains the correlation id too. Do not retry."""
 ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 23
 """RESOURCE_EXHAUSTED. The user or the authenticated caller has used up its turns or tokens per minute or per day. A
 google.rpc.QuotaFailure names each limit that is reached. Retry after the delay in google.rpc.RetryInfo, which may

@@ -119,11 +119,13 @@ class StartSessionResponse(_message.Message):
     """Whether this call opened the session."""
     @_builtins.property
     def recent_sessions(self) -> _containers.RepeatedCompositeFieldContainer[Global___SessionSummary]:
-        """Summaries of completed sessions, newest first, at most 5."""
+        """Summaries of the user's last 5 completed sessions, newest first, of all conversations."""
 
     @_builtins.property
     def memories(self) -> _containers.RepeatedCompositeFieldContainer[Global___ObservationCompact]:
-        """The most relevant memories of this session and the recent ones, best first, at most 10."""
+        """The 10 best of the newest 10 observations of this session and of each of recent_sessions, best first. Recent and
+        often revised observations rank highest; the type counts least.
+        """
 
     def __init__(
         self,
@@ -341,7 +343,7 @@ class SaveObservationRequest(_message.Message):
     content: _builtins.str
     """The text to remember, at most 1 MiB of UTF-8. Required."""
     type: _builtins.str
-    """One of the configured types. The defaults are profile, preference, decision, discovery and pattern. Required."""
+    """One of "profile", "preference", "decision", "discovery" and "pattern". Required."""
     title: _builtins.str
     """A one-line name for the observation, at most 512 characters. Required."""
     topic_key: _builtins.str
@@ -434,7 +436,7 @@ class UpdateObservationRequest(_message.Message):
     title: _builtins.str
     """The new one-line name, at most 512 characters."""
     type: _builtins.str
-    """The new type, one of the configured types."""
+    """The new type, one of those of SaveObservation."""
     request_id: _builtins.str
     """Makes retries safe, see MemoryService: at most 64 visible ASCII characters. Empty: retries are not recognized."""
     pinned: _builtins.bool
@@ -812,7 +814,7 @@ class GetTimelineRequest(_message.Message):
     observation_id: _builtins.int
     """Id of the observation in the middle, from 1. Required."""
     page_size: _builtins.int
-    """Maximum number of observations in a page, up to 200. 0: 50."""
+    """Maximum number of observations in a page, up to 200. 0: 50. A timeline has at most 11."""
     page_token: _builtins.str
     """The next_page_token of the previous page. Empty: the first page."""
     def __init__(
@@ -843,7 +845,9 @@ class GetTimelineResponse(_message.Message):
     """Token for the next page. Empty: this is the last page."""
     @_builtins.property
     def observations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Observation]:
-        """Observations, oldest first, including the requested one. Empty: the user has no observation with this id."""
+        """Observations by creation time, oldest first, including the requested one. Empty: the user has no observation with
+        this id.
+        """
 
     def __init__(
         self,
@@ -1107,7 +1111,7 @@ class ImportUserRequest(_message.Message):
     def observation(self) -> Global___Observation:
         """An observation. Its session must come before it in the stream. Its id, user_id and content_hash are ignored. It
         has at most 10,000 source_observation_ids. Turns of ChatService become ordinary observations: search finds them,
-        and they are not part of a conversation.
+        and they never enter a prompt as recent turns.
         """
 
     def __init__(
@@ -1245,7 +1249,7 @@ Global___Observation: _TypeAlias = Observation  # noqa: Y015
 
 @_typing.final
 class Fact(_message.Message):
-    """A statement about the user that holds now."""
+    """Something about the user that holds now."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1266,9 +1270,7 @@ class Fact(_message.Message):
     title: _builtins.str
     """A one-line name."""
     content: _builtins.str
-    """The statement. If it has more than 2,048 characters: the first 512, as in a prompt. GetObservation returns all of
-    it.
-    """
+    """The text. If it has more than 2,048 characters: the first 512, as in a prompt. GetObservation returns all of it."""
     topic_key: _builtins.str
     """The subject of the fact, for example "fact/home". A newer fact with the same key replaces it. Unset: it has no key."""
     pinned: _builtins.bool
@@ -1283,7 +1285,7 @@ class Fact(_message.Message):
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was first stated."""
+        """When it was first stored."""
 
     @_builtins.property
     def update_time(self) -> _timestamp_pb2.Timestamp:
@@ -1423,7 +1425,9 @@ class Session(_message.Message):
     state: Global___SessionState.ValueType
     """Whether the session is active or completed."""
     auto_generated: _builtins.bool
-    """Whether the server completed the session after a period without activity and wrote the summary itself."""
+    """Whether the server completed the session after a period without activity and made the summary from the titles of
+    its last observations. Such a summary never enters a prompt.
+    """
     conversation_id: _builtins.str
     """The conversation. Empty: the default conversation."""
     @_builtins.property
@@ -1476,7 +1480,9 @@ class SessionSummary(_message.Message):
     summary: _builtins.str
     """Summary of the session, truncated at 32,768 characters."""
     auto_generated: _builtins.bool
-    """Whether the server completed the session after a period without activity and wrote the summary itself."""
+    """Whether the server completed the session after a period without activity and made the summary from the titles of
+    its last observations. Such a summary never enters a prompt.
+    """
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:
         """When the session was completed."""

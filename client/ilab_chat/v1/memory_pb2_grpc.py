@@ -37,6 +37,7 @@ class MemoryServiceStub(object):
     - conversation_id has at most 64 visible ASCII characters. Each conversation of a user has its own active session;
     the empty conversation_id is the default conversation. Observations are shared by all conversations of a user.
     - Invalid input is INVALID_ARGUMENT with a google.rpc.BadRequest that names each field.
+    - Errors and credentials are those of ChatService.
     - Lists are paged: pass next_page_token as page_token to get the next page. A page has at most page_size items, and
     ends early rather than exceed 4 MiB. Send all other fields unchanged; page_size may change.
     - A write that takes a request_id can be retried safely. Within 24 hours, a call with the same user_id, method and
@@ -145,6 +146,7 @@ class MemoryServiceServicer(object):
     - conversation_id has at most 64 visible ASCII characters. Each conversation of a user has its own active session;
     the empty conversation_id is the default conversation. Observations are shared by all conversations of a user.
     - Invalid input is INVALID_ARGUMENT with a google.rpc.BadRequest that names each field.
+    - Errors and credentials are those of ChatService.
     - Lists are paged: pass next_page_token as page_token to get the next page. A page has at most page_size items, and
     ends early rather than exceed 4 MiB. Send all other fields unchanged; page_size may change.
     - A write that takes a request_id can be retried safely. Within 24 hours, a call with the same user_id, method and
@@ -154,23 +156,24 @@ class MemoryServiceServicer(object):
     """
 
     def StartSession(self, request, context):
-        """Returns the active session of a conversation, summaries of recent sessions, and the most relevant memories. Opens a
-        session if none is active.
+        """Returns the active session of a conversation, summaries of the user's last sessions, and memories of all of these
+        sessions. Opens a session if none is active.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def EndSession(self, request, context):
-        """Completes the active session of a conversation. The summary is stored as an observation of type "summary" too, so
-        that search finds it. NOT_FOUND if no session is active.
+        """Completes the active session of a conversation with the caller's summary. The summary is stored as an observation
+        of type "summary" too, so that search finds it. NOT_FOUND if no session is active.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SummarizeSession(self, request, context):
-        """Stores a summary of the session so far, as an observation of type "summary". The session stays active.
+        """Stores the caller's summary of the session so far, as an observation of type "summary" in the active session of a
+        conversation. The session stays active. Opens a session if none is active.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -241,7 +244,8 @@ class MemoryServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetTimeline(self, request, context):
-        """Returns an observation with up to five neighbors on each side, oldest first.
+        """Returns an observation and its neighbors by creation time: up to five before it and five after it, from all of the
+        user's conversations, oldest first. Empty if the user has no observation with this id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -257,8 +261,8 @@ class MemoryServiceServicer(object):
     def ForgetUser(self, request, context):
         """Erases everything stored about a user, including responses stored for retries. When this returns, no byte of it is
         left in the SQLite files. A PostgreSQL server keeps copies in dead rows and in its write-ahead log until it vacuums
-        the rows and recycles the log. A chat call of the user that is still running may store its turn afterwards: let
-        such calls finish first. Can be repeated safely: a user without data has zero observations to erase.
+        the rows and recycles the log. A chat call of the user that is still running may store its turn afterwards: call
+        ForgetUser again when it has ended. A repeat is safe: it erases what is there, which may be nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -390,6 +394,7 @@ class MemoryService(object):
     - conversation_id has at most 64 visible ASCII characters. Each conversation of a user has its own active session;
     the empty conversation_id is the default conversation. Observations are shared by all conversations of a user.
     - Invalid input is INVALID_ARGUMENT with a google.rpc.BadRequest that names each field.
+    - Errors and credentials are those of ChatService.
     - Lists are paged: pass next_page_token as page_token to get the next page. A page has at most page_size items, and
     ends early rather than exceed 4 MiB. Send all other fields unchanged; page_size may change.
     - A write that takes a request_id can be retried safely. Within 24 hours, a call with the same user_id, method and

@@ -38,6 +38,7 @@ class MemoryServiceStub:
       - conversation_id has at most 64 visible ASCII characters. Each conversation of a user has its own active session;
         the empty conversation_id is the default conversation. Observations are shared by all conversations of a user.
       - Invalid input is INVALID_ARGUMENT with a google.rpc.BadRequest that names each field.
+      - Errors and credentials are those of ChatService.
       - Lists are paged: pass next_page_token as page_token to get the next page. A page has at most page_size items, and
         ends early rather than exceed 4 MiB. Send all other fields unchanged; page_size may change.
       - A write that takes a request_id can be retried safely. Within 24 hours, a call with the same user_id, method and
@@ -51,15 +52,17 @@ class MemoryServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> MemoryServiceAsyncStub: ...
     StartSession: _grpc.UnaryUnaryMultiCallable[_memory_pb2.StartSessionRequest, _memory_pb2.StartSessionResponse]
-    """Returns the active session of a conversation, summaries of recent sessions, and the most relevant memories. Opens a
-    session if none is active.
+    """Returns the active session of a conversation, summaries of the user's last sessions, and memories of all of these
+    sessions. Opens a session if none is active.
     """
     EndSession: _grpc.UnaryUnaryMultiCallable[_memory_pb2.EndSessionRequest, _memory_pb2.EndSessionResponse]
-    """Completes the active session of a conversation. The summary is stored as an observation of type "summary" too, so
-    that search finds it. NOT_FOUND if no session is active.
+    """Completes the active session of a conversation with the caller's summary. The summary is stored as an observation
+    of type "summary" too, so that search finds it. NOT_FOUND if no session is active.
     """
     SummarizeSession: _grpc.UnaryUnaryMultiCallable[_memory_pb2.SummarizeSessionRequest, _memory_pb2.SummarizeSessionResponse]
-    """Stores a summary of the session so far, as an observation of type "summary". The session stays active."""
+    """Stores the caller's summary of the session so far, as an observation of type "summary" in the active session of a
+    conversation. The session stays active. Opens a session if none is active.
+    """
     ListSessions: _grpc.UnaryUnaryMultiCallable[_memory_pb2.ListSessionsRequest, _memory_pb2.ListSessionsResponse]
     """Lists the sessions of a user, most recently started first."""
     SaveObservation: _grpc.UnaryUnaryMultiCallable[_memory_pb2.SaveObservationRequest, _memory_pb2.SaveObservationResponse]
@@ -88,14 +91,16 @@ class MemoryServiceStub:
     GetObservation: _grpc.UnaryUnaryMultiCallable[_memory_pb2.GetObservationRequest, _memory_pb2.GetObservationResponse]
     """Returns one observation. NOT_FOUND if the user has no observation with this id."""
     GetTimeline: _grpc.UnaryUnaryMultiCallable[_memory_pb2.GetTimelineRequest, _memory_pb2.GetTimelineResponse]
-    """Returns an observation with up to five neighbors on each side, oldest first."""
+    """Returns an observation and its neighbors by creation time: up to five before it and five after it, from all of the
+    user's conversations, oldest first. Empty if the user has no observation with this id.
+    """
     GetStats: _grpc.UnaryUnaryMultiCallable[_memory_pb2.GetStatsRequest, _memory_pb2.GetStatsResponse]
     """Returns the number of observations and sessions of a user."""
     ForgetUser: _grpc.UnaryUnaryMultiCallable[_memory_pb2.ForgetUserRequest, _memory_pb2.ForgetUserResponse]
     """Erases everything stored about a user, including responses stored for retries. When this returns, no byte of it is
     left in the SQLite files. A PostgreSQL server keeps copies in dead rows and in its write-ahead log until it vacuums
-    the rows and recycles the log. A chat call of the user that is still running may store its turn afterwards: let
-    such calls finish first. Can be repeated safely: a user without data has zero observations to erase.
+    the rows and recycles the log. A chat call of the user that is still running may store its turn afterwards: call
+    ForgetUser again when it has ended. A repeat is safe: it erases what is there, which may be nothing.
     """
     ExportUser: _grpc.UnaryStreamMultiCallable[_memory_pb2.ExportUserRequest, _memory_pb2.ExportUserResponse]
     """Streams everything stored about a user: the sessions by start time, then the observations by creation time."""
@@ -125,6 +130,7 @@ class MemoryServiceAsyncStub(MemoryServiceStub):
       - conversation_id has at most 64 visible ASCII characters. Each conversation of a user has its own active session;
         the empty conversation_id is the default conversation. Observations are shared by all conversations of a user.
       - Invalid input is INVALID_ARGUMENT with a google.rpc.BadRequest that names each field.
+      - Errors and credentials are those of ChatService.
       - Lists are paged: pass next_page_token as page_token to get the next page. A page has at most page_size items, and
         ends early rather than exceed 4 MiB. Send all other fields unchanged; page_size may change.
       - A write that takes a request_id can be retried safely. Within 24 hours, a call with the same user_id, method and
@@ -135,15 +141,17 @@ class MemoryServiceAsyncStub(MemoryServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     StartSession: _aio.UnaryUnaryMultiCallable[_memory_pb2.StartSessionRequest, _memory_pb2.StartSessionResponse]  # type: ignore[assignment]
-    """Returns the active session of a conversation, summaries of recent sessions, and the most relevant memories. Opens a
-    session if none is active.
+    """Returns the active session of a conversation, summaries of the user's last sessions, and memories of all of these
+    sessions. Opens a session if none is active.
     """
     EndSession: _aio.UnaryUnaryMultiCallable[_memory_pb2.EndSessionRequest, _memory_pb2.EndSessionResponse]  # type: ignore[assignment]
-    """Completes the active session of a conversation. The summary is stored as an observation of type "summary" too, so
-    that search finds it. NOT_FOUND if no session is active.
+    """Completes the active session of a conversation with the caller's summary. The summary is stored as an observation
+    of type "summary" too, so that search finds it. NOT_FOUND if no session is active.
     """
     SummarizeSession: _aio.UnaryUnaryMultiCallable[_memory_pb2.SummarizeSessionRequest, _memory_pb2.SummarizeSessionResponse]  # type: ignore[assignment]
-    """Stores a summary of the session so far, as an observation of type "summary". The session stays active."""
+    """Stores the caller's summary of the session so far, as an observation of type "summary" in the active session of a
+    conversation. The session stays active. Opens a session if none is active.
+    """
     ListSessions: _aio.UnaryUnaryMultiCallable[_memory_pb2.ListSessionsRequest, _memory_pb2.ListSessionsResponse]  # type: ignore[assignment]
     """Lists the sessions of a user, most recently started first."""
     SaveObservation: _aio.UnaryUnaryMultiCallable[_memory_pb2.SaveObservationRequest, _memory_pb2.SaveObservationResponse]  # type: ignore[assignment]
@@ -172,14 +180,16 @@ class MemoryServiceAsyncStub(MemoryServiceStub):
     GetObservation: _aio.UnaryUnaryMultiCallable[_memory_pb2.GetObservationRequest, _memory_pb2.GetObservationResponse]  # type: ignore[assignment]
     """Returns one observation. NOT_FOUND if the user has no observation with this id."""
     GetTimeline: _aio.UnaryUnaryMultiCallable[_memory_pb2.GetTimelineRequest, _memory_pb2.GetTimelineResponse]  # type: ignore[assignment]
-    """Returns an observation with up to five neighbors on each side, oldest first."""
+    """Returns an observation and its neighbors by creation time: up to five before it and five after it, from all of the
+    user's conversations, oldest first. Empty if the user has no observation with this id.
+    """
     GetStats: _aio.UnaryUnaryMultiCallable[_memory_pb2.GetStatsRequest, _memory_pb2.GetStatsResponse]  # type: ignore[assignment]
     """Returns the number of observations and sessions of a user."""
     ForgetUser: _aio.UnaryUnaryMultiCallable[_memory_pb2.ForgetUserRequest, _memory_pb2.ForgetUserResponse]  # type: ignore[assignment]
     """Erases everything stored about a user, including responses stored for retries. When this returns, no byte of it is
     left in the SQLite files. A PostgreSQL server keeps copies in dead rows and in its write-ahead log until it vacuums
-    the rows and recycles the log. A chat call of the user that is still running may store its turn afterwards: let
-    such calls finish first. Can be repeated safely: a user without data has zero observations to erase.
+    the rows and recycles the log. A chat call of the user that is still running may store its turn afterwards: call
+    ForgetUser again when it has ended. A repeat is safe: it erases what is there, which may be nothing.
     """
     ExportUser: _aio.UnaryStreamMultiCallable[_memory_pb2.ExportUserRequest, _memory_pb2.ExportUserResponse]  # type: ignore[assignment]
     """Streams everything stored about a user: the sessions by start time, then the observations by creation time."""
@@ -208,6 +218,7 @@ class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
       - conversation_id has at most 64 visible ASCII characters. Each conversation of a user has its own active session;
         the empty conversation_id is the default conversation. Observations are shared by all conversations of a user.
       - Invalid input is INVALID_ARGUMENT with a google.rpc.BadRequest that names each field.
+      - Errors and credentials are those of ChatService.
       - Lists are paged: pass next_page_token as page_token to get the next page. A page has at most page_size items, and
         ends early rather than exceed 4 MiB. Send all other fields unchanged; page_size may change.
       - A write that takes a request_id can be retried safely. Within 24 hours, a call with the same user_id, method and
@@ -222,8 +233,8 @@ class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _memory_pb2.StartSessionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_memory_pb2.StartSessionResponse, _abc.Awaitable[_memory_pb2.StartSessionResponse]]:
-        """Returns the active session of a conversation, summaries of recent sessions, and the most relevant memories. Opens a
-        session if none is active.
+        """Returns the active session of a conversation, summaries of the user's last sessions, and memories of all of these
+        sessions. Opens a session if none is active.
         """
 
     @_abc_1.abstractmethod
@@ -232,8 +243,8 @@ class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _memory_pb2.EndSessionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_memory_pb2.EndSessionResponse, _abc.Awaitable[_memory_pb2.EndSessionResponse]]:
-        """Completes the active session of a conversation. The summary is stored as an observation of type "summary" too, so
-        that search finds it. NOT_FOUND if no session is active.
+        """Completes the active session of a conversation with the caller's summary. The summary is stored as an observation
+        of type "summary" too, so that search finds it. NOT_FOUND if no session is active.
         """
 
     @_abc_1.abstractmethod
@@ -242,7 +253,9 @@ class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _memory_pb2.SummarizeSessionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_memory_pb2.SummarizeSessionResponse, _abc.Awaitable[_memory_pb2.SummarizeSessionResponse]]:
-        """Stores a summary of the session so far, as an observation of type "summary". The session stays active."""
+        """Stores the caller's summary of the session so far, as an observation of type "summary" in the active session of a
+        conversation. The session stays active. Opens a session if none is active.
+        """
 
     @_abc_1.abstractmethod
     def ListSessions(
@@ -325,7 +338,9 @@ class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _memory_pb2.GetTimelineRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_memory_pb2.GetTimelineResponse, _abc.Awaitable[_memory_pb2.GetTimelineResponse]]:
-        """Returns an observation with up to five neighbors on each side, oldest first."""
+        """Returns an observation and its neighbors by creation time: up to five before it and five after it, from all of the
+        user's conversations, oldest first. Empty if the user has no observation with this id.
+        """
 
     @_abc_1.abstractmethod
     def GetStats(
@@ -343,8 +358,8 @@ class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_memory_pb2.ForgetUserResponse, _abc.Awaitable[_memory_pb2.ForgetUserResponse]]:
         """Erases everything stored about a user, including responses stored for retries. When this returns, no byte of it is
         left in the SQLite files. A PostgreSQL server keeps copies in dead rows and in its write-ahead log until it vacuums
-        the rows and recycles the log. A chat call of the user that is still running may store its turn afterwards: let
-        such calls finish first. Can be repeated safely: a user without data has zero observations to erase.
+        the rows and recycles the log. A chat call of the user that is still running may store its turn afterwards: call
+        ForgetUser again when it has ended. A repeat is safe: it erases what is there, which may be nothing.
         """
 
     @_abc_1.abstractmethod
