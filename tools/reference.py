@@ -24,7 +24,7 @@ from prometheus_client import CollectorRegistry
 from ilab_chat_gateway.problems import OWN_REASONS, STATUS
 from ilab_chat_gateway.routes import ROUTES, Shape
 from ilab_chat_gateway.settings import Settings as GatewaySettings
-from ilab_chat_service.failures import FieldRefused, RateLimited
+from ilab_chat_service.failures import FieldRefused, MemoryUnavailable, ModelRateLimited, ModelUnavailable, RateLimited
 from ilab_chat_service.rpc.chat_validation import InvalidFields
 from ilab_chat_service.rpc.error_table import INTERNAL, TABLE, Row
 from ilab_chat_service.settings import Settings
@@ -206,7 +206,8 @@ def details(kind: type[BaseException], row: Row) -> str:
         return "`BadRequest`"
     if issubclass(kind, RateLimited):
         return "`QuotaFailure`, `RetryInfo`"
-    return "`RetryInfo`" if row.pushback else ""
+    always_has_delay = issubclass(kind, MemoryUnavailable | ModelRateLimited | ModelUnavailable)
+    return "`RetryInfo`" if row.pushback or always_has_delay else ""
 
 
 def summary(kind: type) -> str:

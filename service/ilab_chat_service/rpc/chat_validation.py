@@ -101,7 +101,7 @@ class InvalidFields(Exception):
 
 
 class RequestTooLarge(Exception):
-    """A request exceeds the maximum size of its method."""
+    """A chat request is larger than all of its fields may be together."""
 
 
 def turn_request(request: ChatCall) -> TurnRequest:

@@ -40,7 +40,7 @@ DOMAIN = "ilab-chat"
 
 
 class UnparsableRequest(Exception):
-    """The bytes of the request do not parse as the method's message."""
+    """The request cannot be parsed as the method's message, or has more than 1,000 fields and items of lists."""
 
 
 class WrongRequestCount(Exception):
