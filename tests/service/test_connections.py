@@ -29,7 +29,7 @@ from ilab_chat_service.settings import Settings
 from rpcs import reason
 from upstream import Reply, Upstream
 
-OPERATIONS = (Path(__file__).parents[2] / "docs/operations.md").read_text()
+OPERATIONS, ERRORS = ((Path(__file__).parents[2] / f"docs/{name}.md").read_text() for name in ("operations", "errors"))
 WIDE = "\U0001f600"
 CHAT = "/ilab_chat.v1.ChatService/Chat"
 PING = http2.frame(http2.PING, 0, 0, bytes(8))
@@ -386,4 +386,4 @@ async def test_pitfall_17_stream_outlives_the_age_of_its_connection(settings: Se
 
 
 def test_documented_limit_is_the_actual_one() -> None:
-    assert f"{CHAT_BYTES:,} bytes" in OPERATIONS
+    assert all(f"{CHAT_BYTES:,} bytes" in page for page in (OPERATIONS, ERRORS))
