@@ -20,9 +20,9 @@ PROJECTS := pyproject.toml service/pyproject.toml memory/pyproject.toml gateway/
 NODE := tests/contract/node
 # A headless Chromium for the tests of the playground.
 CHROMIUM := tests/gateway/chromium
-# Three processes for two cores, because tests also wait; at most six. Each has its own PostgreSQL. A process that is done
+# Two processes for each core, because tests also wait; at most six. Each has its own PostgreSQL. A process that is done
 # takes tests from the others.
-PYTEST := $(DEV)/bin/python -m pytest -n $(shell expr '(' 3 '*' $$(nproc) + 1 ')' / 2) --maxprocesses=6 --dist worksteal
+PYTEST := $(DEV)/bin/python -m pytest -n $(shell expr 2 '*' $$(nproc)) --maxprocesses=6 --dist worksteal
 
 IMAGE ?= ilab-chat:dev
 
