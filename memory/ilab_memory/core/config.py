@@ -13,7 +13,7 @@ from ilab_memory.core.embedder import Embedder
 DOCUMENTED_TYPES = ("profile", "preference", "decision", "discovery", "pattern")
 #: The type that mem_session_summary stores. Reserved: mem_save rejects it.
 SUMMARY_TYPE = "summary"
-#: The types of facts: short statements about the user that hold until they are replaced or expire.
+#: The types of facts: short texts about the user that hold until they are replaced or expire.
 FACT_TYPES = ("profile", "preference", "decision", "pattern")
 
 
