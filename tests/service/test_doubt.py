@@ -54,7 +54,8 @@ def test_statements_and_hits_in_doubt_have_a_mark() -> None:
                 memory(3, "Curling's moved to Sundays for the rest of the season."),
             ),
             found=(memory(2, "The curling club meets Wednesdays. Is that early?", MemorySource.SEARCH),),
-        )
+        ),
+        {},
     )
     assert [each.is_doubted for each in context.statements] == [True, False]
     assert line(context.statements[0]) == f"- (discovery) [2026-03-03]{DOUBTED}: We curl on Wednesdays."
@@ -65,11 +66,11 @@ def test_statements_and_hits_in_doubt_have_a_mark() -> None:
 def test_a_hit_puts_no_statement_in_doubt() -> None:
     said = (memory(1, "We curl on Wednesdays."),)
     hit = memory(2, "Curling's moved to Sundays.", MemorySource.SEARCH)
-    assert not with_outdated_marks(Context(statements=said, found=(hit,))).statements[0].is_doubted
+    assert not with_outdated_marks(Context(statements=said, found=(hit,)), {}).statements[0].is_doubted
 
 
 def test_what_is_replaced_is_not_in_doubt_as_well() -> None:
     context = with_outdated_marks(
-        Context(statements=(memory(1, "I drive an old Octavia."), memory(2, "I sold the Octavia on Saturday.")))
+        Context(statements=(memory(1, "I drive an old Octavia."), memory(2, "I sold the Octavia on Saturday."))), {}
     )
     assert (context.statements[0].is_earlier, context.statements[0].is_doubted) == (True, False)

@@ -56,7 +56,7 @@ def test_a_statement_of_an_open_matter_has_a_mark_once_it_is_settled() -> None:
         "The tap leaks again.",
     )
     context = with_outdated_marks(
-        Context(statements=tuple(memory(number, text) for number, text in enumerate(said, 1)))
+        Context(statements=tuple(memory(number, text) for number, text in enumerate(said, 1))), {}
     )
     assert [each.is_doubted for each in context.statements] == [True, False, False, False]
 

@@ -145,6 +145,29 @@ async def test_the_newest_value_holds_and_an_older_one_is_marked(
 
 
 @pytest.mark.parametrize(
+    ("said", "now", "old", "other"),
+    [
+        ("I live in Hamburg. My sister visits me on Sundays.", "I moved to Lisbon.", "Hamburg", "sister"),
+        ("My aunt taught me to knit. I work at Siemens.", "I work at Bosch now.", "Siemens", "aunt"),
+        ("Ich wohne in Bremen. Meine Oma backt gern mit mir.", "Ich wohne jetzt in Wien.", "Bremen", "Oma"),
+    ],
+)
+async def test_other_statements_of_a_message_hold_when_its_fact_is_replaced(
+    alice: Caller, said: str, now: str, old: str, other: str
+) -> None:
+    await alice.said_earlier(said)
+    alice.clock.go_by(2)
+    await alice.say(now, conversation_id="now")
+    [line] = [each for each in (await alice.prompt()).facts if other in each]
+    assert "(earlier" not in line
+    prompt = await alice.prompt(f"Did I tell you about {other} and {old}?")
+    for line in prompt.memory_of(old):
+        at = line.index(old)
+        assert "(earlier, no longer holds)" in line[at:], line
+    assert not any(f"{other} (earlier" in line for line in prompt.memory_of(other))
+
+
+@pytest.mark.parametrize(
     "message",
     [
         "Am I allergic to shellfish?",

@@ -51,7 +51,8 @@ def test_facts_and_statements_are_marked_by_newer_statements() -> None:
                 memory(3, "I play the cello in a trio."),
                 memory(4, "I sold the Octavia, and I play cello no more."),
             ),
-        )
+        ),
+        {},
     )
     assert [each.is_earlier for each in (*context.facts, *context.statements)] == [True, False, False, False]
 
@@ -60,7 +61,7 @@ def test_a_search_hit_marks_hits_and_no_statement() -> None:
     sold = memory(9, "The dentist moved my appointment to 14 May. Is that far?", MemorySource.SEARCH)
     said = "My appointment at the dentist is on 4 May."
     context = with_outdated_marks(
-        Context(statements=(memory(1, said),), found=(memory(1, said, MemorySource.SEARCH), sold))
+        Context(statements=(memory(1, said),), found=(memory(1, said, MemorySource.SEARCH), sold)), {}
     )
     assert not context.statements[0].is_earlier
     assert [each.is_earlier for each in context.found] == [True, False]
@@ -69,7 +70,7 @@ def test_a_search_hit_marks_hits_and_no_statement() -> None:
 def test_one_sentence_of_a_search_hit_is_marked() -> None:
     hit = memory(1, "My brother is a father now! They called the girl Odette.", MemorySource.SEARCH)
     context = with_outdated_marks(
-        Context(statements=(memory(2, "Actually the girl is called Odile, not Odette."),), found=(hit,))
+        Context(statements=(memory(2, "Actually the girl is called Odile, not Odette."),), found=(hit,)), {}
     )
     [found] = context.found
     assert found.snippet == f"{hit.snippet} (earlier, no longer holds)"

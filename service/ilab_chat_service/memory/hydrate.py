@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
+from functools import cache
 from typing import TYPE_CHECKING
 
 from ilab_chat_service.history import since_anchor, without_middle
 from ilab_chat_service.limits import CONTENT_BYTES, PROMPT_SUMMARY_BYTES
-from ilab_chat_service.memory.outdated_marks import with_outdated_marks
+from ilab_chat_service.memory.outdated_marks import states_replaced, with_outdated_marks
 from ilab_chat_service.memory.turn_codec import TITLE, TYPE, decoded_turn, is_turn
 from ilab_chat_service.message_statements.outdated import says_much
 from ilab_chat_service.values import RESERVED_KEYS, Context, MemoryMode, MemorySource, PastTurn, Recalled
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from datetime import tzinfo
 
+    from ilab_chat_service.memory.outdated_marks import Sources
     from ilab_chat_service.values import Turn, TurnRequest
     from ilab_memory import ILabMemory
     from ilab_memory.core.models import (
@@ -59,18 +61,20 @@ def hydrated(memory: ILabMemory, request: TurnRequest, zone: tzinfo, *, search_l
     session_of = memory.mem_session_start if writes else memory.mem_session_peek
     session = session_of(request.user_id, conversation_id=request.conversation_id, with_memories=False)
     past = turns(memory, request, session)
+    known = facts(memory, request)
+    sources = {row.topic_key: row.source_ids for row in known if row.topic_key}
     previous = past[-1].message if past else None
     context = Context(
         session_id=session.session_id,
         is_new_session=session.is_new,
-        facts=facts(memory, request),
-        statements=statements(memory, request),
+        facts=tuple(map(recalled_fact, known)),
+        statements=statements(memory, request, sources),
         summaries=summaries(request, session),
         turns=past,
         found=found(memory, request, message, meaning=meaning, zone=zone, previous=previous, limit=search_limit),
         related=related(memory, request, message, meaning),
     )
-    return with_outdated_marks(context)
+    return with_outdated_marks(context, sources)
 
 
 def allows(request: TurnRequest, *types: str) -> bool:
@@ -88,21 +92,32 @@ def turns(memory: ILabMemory, request: TurnRequest, session: SessionStartRespons
     return tuple(past_turns(reversed(rows)))
 
 
-def facts(memory: ILabMemory, request: TurnRequest) -> tuple[Recalled, ...]:
+def facts(memory: ILabMemory, request: TurnRequest) -> list[Fact]:
     """Return the facts about the user, most important first."""
     types = [each for each in FACT_TYPES if allows(request, each)]
     if not types:
-        return ()
-    rows = memory.mem_facts(request.user_id, types=types if request.memory_types else (), limit=FACTS)
-    return tuple(map(recalled_fact, rows))
+        return []
+    return memory.mem_facts(request.user_id, types=types if request.memory_types else (), limit=FACTS)
 
 
-def statements(memory: ILabMemory, request: TurnRequest) -> tuple[Recalled, ...]:
-    """Return the user's statements about themselves, oldest first, without replaced ones."""
+def statements(memory: ILabMemory, request: TurnRequest, sources: Sources) -> tuple[Recalled, ...]:
+    """Return the user's statements about themselves, oldest first, without replaced ones.
+
+    If a fact that was replaced is a sentence of the message ("I live in Hamburg."), the statements are its other
+    sentences, which hold. Otherwise it was derived from them.
+    """
     if not allows(request, TYPE):
         return ()
+
+    @cache
+    def others_hold(observation_id: int) -> bool:
+        row = memory.mem_get_observation(request.user_id, observation_id)
+        pair = decoded_turn(row.content) if row else None
+        return pair is not None and states_replaced(pair[0], observation_id, sources)
+
     rows = memory.mem_about(request.user_id, limit=STATEMENTS)
-    return tuple(recalled_statement(row) for row in reversed(rows) if not row.is_earlier)
+    kept = (row for row in reversed(rows) if not row.is_earlier or others_hold(row.observation_id))
+    return tuple(map(recalled_statement, kept))
 
 
 def summaries(request: TurnRequest, session: SessionStartResponse) -> tuple[Recalled, ...]:

@@ -7,16 +7,20 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from ilab_chat_service.memory.turn_codec import ASSISTANT
+from ilab_chat_service.message_statements import read
 from ilab_chat_service.message_statements.outdated import replacements, says_much
 from ilab_chat_service.message_statements.possibly_outdated import Said, doubts, endings, tells_move
 from ilab_chat_service.message_statements.sentences import sentences_of
 from ilab_chat_service.prompt_budget import DOUBTED, EARLIER
-from ilab_chat_service.values import Part
+from ilab_chat_service.values import FACT_KEY, Part
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from ilab_chat_service.values import Context, Recalled
+
+#: By the topic key of each fact that holds, the ids of the observations that it was derived from.
+Sources: TypeAlias = "Mapping[str, Collection[int]]"
 
 #: A memory and what it says: its text, or a sentence of it.
 Spoken: TypeAlias = "tuple[Recalled, str]"
@@ -36,17 +40,28 @@ class Marks(NamedTuple):
     """It may hold no longer."""
 
 
-def with_outdated_marks(context: Context) -> Context:
+def with_outdated_marks(context: Context, sources: Sources) -> Context:
     """Return *context* with a mark on the facts, statements and search hits that a newer one replaces or doubts.
 
     Search hits mark no fact or statement: the beginning of the prompt must not change with what is found for a message.
     """
     known = [(each, each.snippet) for each in (*context.facts, *context.statements) if not each.pinned]
     hits = (*context.found, *context.related)
-    said = {id(hit): statements_of(hit) for hit in hits if not hit.is_earlier}
+    said = {id(hit): statements_of(hit) for hit in hits}
+    replaced = {
+        (id(hit), sentence)
+        for hit in hits
+        if hit.is_earlier
+        for sentence in said[id(hit)]
+        if states_replaced(sentence, hit.observation_id, sources)
+    }
+    # Of others, no sentence is known to be the one that holds no longer.
+    partly = {number for number, _ in replaced}
+    said = {id(hit): said[id(hit)] for hit in hits if not hit.is_earlier or id(hit) in partly}
     heard = [(hit, sentence) for hit in hits for sentence in said.get(id(hit), ())]
     marks = marks_of(known, heard)
     marks.doubted.update(left_addresses(context.facts))
+    marks.replaced.update(replaced)
     return replace(
         context,
         facts=tuple(marked(each, marks) for each in context.facts),
@@ -54,6 +69,12 @@ def with_outdated_marks(context: Context) -> Context:
         found=tuple(marked_hit(each, said.get(id(each), ()), marks) for each in context.found),
         related=tuple(marked_hit(each, said.get(id(each), ()), marks) for each in context.related),
     )
+
+
+def states_replaced(text: str, observation_id: int, sources: Sources) -> bool:
+    """Return whether *text*, of the observation, states a fact that another one has replaced, see `sources`."""
+    keys = (FACT_KEY + fact.topic_key for fact in read(text).facts)
+    return any(key in sources and observation_id not in sources[key] for key in keys)
 
 
 def left_addresses(facts: Sequence[Recalled]) -> Iterator[tuple[int, str]]:
@@ -96,6 +117,7 @@ def marked_hit(hit: Recalled, sentences: Sequence[str], marks: Marks) -> Recalle
     earlier = [each for each in sentences if (id(hit), each) in marks.replaced]
     maybe = [each for each in sentences if (id(hit), each) in marks.doubted and each not in earlier]
     says_enough = SEPARATOR not in hit.snippet and any(map(says_much, sentences))
+    hit = replace(hit, is_earlier=hit.is_earlier and not earlier)
     if earlier and len(earlier) == len(sentences):
         return replace(hit, is_earlier=True, parts=tuple(map(Part, sentences)) if says_enough else ())
     if maybe and len(maybe) == len(sentences):
