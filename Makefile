@@ -51,10 +51,10 @@ bench: $(DEV)/.installed $(MEM0)/.installed ## Compare the service with bare gRP
 	PYTHONPATH=tests $(DEV)/bin/python bench/compare.py --json .venv/bench.json --plot .venv/bench.svg
 	PYTHONPATH=tests $(DEV)/bin/python bench/telemetry_cost.py --turns 200
 
-bench-quick: $(DEV)/.installed ## Fail if turns or the start take over 15 % more CPU than at the last release; about a minute
+bench-quick: $(DEV)/.installed ## Fail if turns or the start take over 15 % more CPU than bench/baseline.json says; about a minute
 	PYTHONPATH=tests $(DEV)/bin/python bench/compare.py --quick
 
-bench-baseline: $(DEV)/.installed ## At a release: store the ratios that bench-quick compares with; three minutes
+bench-baseline: $(DEV)/.installed ## Write bench/baseline.json, at a release or for a change that is worth more CPU; three minutes
 	PYTHONPATH=tests $(DEV)/bin/python bench/compare.py --write-baseline
 
 bench-memory: $(DEV)/.installed ## Measure the memory library: recall, and saves and reads up to 10,000 rows

@@ -34,7 +34,7 @@ TURNS = {1: 30, 8: 8, 64: 6, 256: 1}
 LATENCY_CALLERS = (1, 8, 64, 128, 256)
 STREAMS_OPEN = (1, 100, 1000)
 
-#: Number of rounds of the ratios that are compared with the last release, and how often they are measured to fail.
+#: Number of rounds of the ratios that are compared with the baseline, and how often they are measured to fail.
 ROUNDS = 15
 ATTEMPTS = 3
 BASELINE_ROUNDS = 30
@@ -86,7 +86,7 @@ async def quick(bench: Bench) -> int:
         if not any(row.is_lost for row in rows):
             break
         if attempt + 1 < ATTEMPTS:
-            say("more CPU than at the last release; measuring again")
+            say("more CPU than in the baseline; measuring again")
     print(baseline.table(rows))
     return int(any(row.is_lost for row in rows))
 
@@ -106,7 +106,7 @@ def say(text: str) -> None:
 def main() -> int:
     """Measure and print. Return 1 if h2load is missing, or if more CPU is used than in the baseline."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="compare ratios of CPU with those of the last release")
+    parser.add_argument("--quick", action="store_true", help="compare ratios of CPU with bench/baseline.json")
     parser.add_argument("--write-baseline", action="store_true", help="write the ratios to bench/baseline.json")
     parser.add_argument("--json", type=Path, help="write every figure of every run to this file")
     parser.add_argument("--plot", type=Path, help="write the charts to this SVG file")

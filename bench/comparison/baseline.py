@@ -1,4 +1,4 @@
-"""Compare ratios of CPU with those of the last release, in bench/baseline.json."""
+"""Compare ratios of CPU with those in bench/baseline.json."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 BASELINE = Path(__file__).parent.parent / "baseline.json"
 
-#: A ratio may grow by this share since the last release.
+#: A ratio may grow by this share over the baseline.
 MAX_LOSS = 0.15
 
 #: Costs of one kind of work by program, one for each round.
@@ -23,7 +23,7 @@ Costs = dict[str, dict[str, list[float]]]
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """A ratio of the last release, and now."""
+    """A ratio in the baseline, and now."""
 
     what: str
     then: float
