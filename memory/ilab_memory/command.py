@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 EXIT_OK, EXIT_DIFFERENT, EXIT_FAILED = 0, 1, 2
 URL_VARIABLE = "ILAB_MEMORY_URL"
 
+_DESCRIPTION = """\
+Back up, restore, check, measure or serve a SQLite file of the memory, or copy it to PostgreSQL. It is the file of
+ilab-chat-server (ILAB_MEMORY_DB_PATH) or of a program that uses the library. Only `restore` needs the server stopped.
+"""
 _CHECK = """\
 Report what is damaged in a SQLite file of the memory, and which embedders made its vectors. Nothing is written, and
 the file may be in use.
@@ -78,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     gc.freeze()
     parser = Parser(
         prog="ilab-memory",
-        description="Back up, restore, check, measure or serve a SQLite file of the memory, or copy it to PostgreSQL.",
+        description=_DESCRIPTION,
     )
     parser.add_argument("--version", action="version", version=_version())
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -144,9 +148,8 @@ def _add_copy(commands: Commands) -> None:
         "--to",
         dest="target",
         default=os.environ.get(URL_VARIABLE),
-        required=not os.environ.get(URL_VARIABLE),
         metavar="URL",
-        help=f"PostgreSQL database to copy to, postgresql://... (default: ${URL_VARIABLE})",
+        help=f"PostgreSQL database to copy to, postgresql://...; required unless ${URL_VARIABLE} is set",
     )
     parser.add_argument(
         "--replace",
@@ -228,6 +231,8 @@ def _readable(name: str, value: str | int | None) -> str:
 
 
 def _copy(options: argparse.Namespace) -> int:
+    if not options.target:
+        raise ValueError(f"--to: required unless {URL_VARIABLE} is set")
     try:
         from ilab_memory.copying import copy  # noqa: PLC0415 - an optional extra
     except ModuleNotFoundError:

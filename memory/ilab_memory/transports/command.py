@@ -17,7 +17,7 @@ SHORTEST_TOKEN = 16
 
 _SERVE = f"""\
 Serve the memory over HTTP: POST /mem_save and so on, one route per documented method, with a JSON object of its
-arguments as the body. The OpenAPI document is at /openapi.json.
+arguments as the body. The OpenAPI document is at /openapi.json. ilab-chat-server may use the file at the same time.
 
 On a loopback address no token is needed. Any other address needs one, in the file of --token-file or in
 ${TOKEN_VARIABLE}; each request then has the header `Authorization: Bearer TOKEN`. Put a proxy with TLS in front.
