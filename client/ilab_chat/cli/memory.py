@@ -60,7 +60,8 @@ def add_parser(commands: "Commands") -> None:
     parser = commands.add_parser(
         "memory",
         help="view, change, export, import or erase a user's memory",
-        description="View, change, export, import or erase a user's memory.",
+        description="View, change, export, import or erase a user's memory. It consists of observations: turns, facts "
+        "and summaries.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -58,7 +58,13 @@ def add_observation(parser: argparse.ArgumentParser, purpose: str) -> None:
 
 def add_types(parser: argparse.ArgumentParser) -> None:
     """Add the filter by type."""
-    parser.add_argument("--type", action="append", default=[], metavar="TYPE", help="only this type; repeatable")
+    parser.add_argument(
+        "--type",
+        action="append",
+        default=[],
+        metavar="TYPE",
+        help=f"only this type: {options.TYPES}; repeatable",
+    )
 
 
 def add_list_options(parser: argparse.ArgumentParser) -> None:

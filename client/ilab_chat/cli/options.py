@@ -12,6 +12,9 @@ from ilab_chat.cli import connection, environment
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - it has no public name
 
+#: The values of the options that take a type of observations.
+TYPES = "discovery (turns), summary (of sessions), or profile, preference, decision, pattern (facts)"
+
 INT32_MAX = 2**31 - 1
 INT64_MAX = 2**63 - 1
 

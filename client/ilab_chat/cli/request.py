@@ -67,7 +67,7 @@ def add_memory(parser: argparse.ArgumentParser, mode_help: str) -> argparse._Arg
         action="append",
         default=[],
         metavar="TYPE",
-        help="type of observations that may enter the prompt; repeatable (default: all)",
+        help=f"type of observations that may enter the prompt: {options.TYPES}; repeatable (default: all)",
     )
     return group
 
