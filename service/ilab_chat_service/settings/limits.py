@@ -23,10 +23,13 @@ class LimitSettings:
         "ILAB_CHAT_MAX_CALLS", 256, "Maximum number of chat calls that run at once, per process.", least=1
     )
     max_queued_calls: int = setting(
-        "ILAB_CHAT_MAX_QUEUED_CALLS", 128, "Maximum number of chat calls that wait for a slot.", least=0
+        "ILAB_CHAT_MAX_QUEUED_CALLS", 128, "Maximum number of chat calls that wait for a slot, per process.", least=0
     )
     max_calls_per_user: int = setting(
-        "ILAB_CHAT_MAX_CALLS_PER_USER", 16, "Maximum number of chat calls of one user that run or wait.", least=1
+        "ILAB_CHAT_MAX_CALLS_PER_USER",
+        16,
+        "Maximum number of chat calls of one user that run or wait, per process.",
+        least=1,
     )
     queue_seconds: float = setting(
         "ILAB_CHAT_QUEUE_SECONDS",

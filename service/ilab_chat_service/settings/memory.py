@@ -26,7 +26,10 @@ class MemorySettings:
     """Where memory is stored, and how much of it a prompt gets."""
 
     memory_db_path: str = setting(
-        "ILAB_MEMORY_DB_PATH", "./memory.db", "SQLite file of the memory. Created if missing, with its directories."
+        "ILAB_MEMORY_DB_PATH",
+        "./memory.db",
+        "SQLite file of the memory. Created if missing, with its directories. For PostgreSQL, set ILAB_MEMORY_URL "
+        "instead.",
     )
     memory_create: bool = setting(
         "ILAB_MEMORY_CREATE",
@@ -62,7 +65,7 @@ class MemorySettings:
     embedder: str = setting(
         "ILAB_MEMORY_EMBEDDER",
         "auto",
-        "Embedder that finds memories by meaning. local: a model in this process (extra `semantic`). profile:NAME: "
+        "Embedder that finds memories by meaning. local: a model in this process (extra semantic). profile:NAME: "
         "/embeddings of a model's API (docs/models.md). none: search by words only. auto: local if it is installed.",
     )
     retention_days: str = setting(

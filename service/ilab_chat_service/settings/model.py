@@ -28,7 +28,10 @@ class ModelSettings:
         "Base URL of an OpenAI-compatible API, usually ending in /v1; /chat/completions is appended. Empty: OpenAI.",
     )
     openai_model: str = setting(
-        "OPENAI_MODEL", "", f"Name of the model that answers. Empty: {DEFAULT_MODEL}, or the embedded model."
+        "OPENAI_MODEL",
+        "",
+        f"Name of the model that answers. Empty: {DEFAULT_MODEL}. Without OPENAI_API_KEY and OPENAI_BASE_URL, the "
+        "embedded model answers instead.",
     )
     models_file: str = setting(
         "ILAB_CHAT_MODELS_FILE",
