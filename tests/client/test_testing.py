@@ -12,6 +12,7 @@ import pytest
 from ilab_chat import (
     AsyncChatClient,
     ChatClient,
+    ChatError,
     DeadlineExceeded,
     Fact,
     HydratedMemory,
@@ -36,6 +37,9 @@ from ilab_chat_service.rpc.error_table import INTERNAL, TABLE
 pytest_plugins = ["ilab_chat.testing.fixtures"]
 
 PAGE = Path(__file__).parents[2] / "docs/clients/python.md"
+ERRORS = (PAGE.parent.parent / "errors.md").read_text()
+#: Reason, status and details of each row of the table.
+ROWS = re.findall(r"^\| `([A-Z_]+)` \| `([A-Z_]+)` \|.*\| (.*) \|$", ERRORS, re.MULTILINE)
 
 
 def test_replies_are_sent_in_order_and_then_a_default(chat_server: ScriptedServer, chat_client: ChatClient) -> None:
@@ -92,11 +96,14 @@ def test_scripted_failure_that_the_service_never_sends_is_refused(chat_server: S
         chat_server.fail("MEMORY_UNAVAILABLE", code="ABORTED")  # type: ignore[arg-type]
 
 
-def test_busy_always_says_how_long_to_wait(chat_server: ScriptedServer, chat_client: ChatClient) -> None:
-    chat_server.fail("SERVER_BUSY")
-    with pytest.raises(ResourceExhausted) as busy:
+@pytest.mark.parametrize(("reason", "code", "details"), ROWS)
+def test_failures_say_how_long_to_wait_where_the_service_does(
+    chat_server: ScriptedServer, chat_client: ChatClient, reason: str, code: str, details: str
+) -> None:
+    chat_server.fail(reason, code=grpc.StatusCode[code])
+    with pytest.raises(ChatError) as failed:
         chat_client.chat("alice", "hi")
-    assert busy.value.retry_after == 1
+    assert (failed.value.retry_after == 1) == ("RetryInfo" in details)
 
 
 def test_refused_field_begins_the_text_as_the_service_has_it(

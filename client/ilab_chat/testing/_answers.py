@@ -44,8 +44,10 @@ REASONS: Final[Mapping[str, grpc.StatusCode]] = MappingProxyType(
 )
 """The code of each reason, as the service sends it before an answer has begun."""
 
-ALWAYS_WITH_WAIT: Final = frozenset({"SERVER_BUSY", "RATE_LIMITED"})
-"""Reasons whose errors always say how long to wait: docs/errors.md."""
+ALWAYS_WITH_WAIT: Final = frozenset(
+    {"MEMORY_UNAVAILABLE", "MODEL_RATE_LIMITED", "MODEL_UNAVAILABLE", "RATE_LIMITED", "SERVER_BUSY"}
+)
+"""Reasons whose errors say how long to wait, unless an answer has begun: docs/errors.md."""
 
 CORRELATION_ID: Final = "0" * 32
 

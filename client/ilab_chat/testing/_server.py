@@ -107,8 +107,8 @@ class ScriptedServer:
             code: The status code. None: that of the reason, and ABORTED instead of UNAVAILABLE after a reply has begun,
                 as the service does. Without a reason UNAVAILABLE, also with *after*.
             message: The error message, and the description of *field*.
-            retry_after: Seconds that the caller should wait. None: 1 for SERVER_BUSY and RATE_LIMITED, which
-                always have it, and unset for others.
+            retry_after: Seconds that the caller should wait. None: 1 where the service always says it (docs/errors.md),
+                and unset for other reasons.
             field: The field that is refused, for example `generation.model`. It is not checked.
             after: A stream sends this part of a reply first. None: the call fails before it begins. A unary call sends
                 nothing first, but has the code of a reply that has begun.
@@ -124,12 +124,12 @@ class ScriptedServer:
             raise ValueError("field and retry_after need a reason: a status of gRPC itself has no details")
         if not isinstance(code, grpc.StatusCode | None):
             raise TypeError(f"code must be a grpc.StatusCode, not {code!r}")
-        if retry_after is None and reason in ALWAYS_WITH_WAIT:
-            retry_after = 1.0
         if code is None:
             code = REASONS[reason] if reason else grpc.StatusCode.UNAVAILABLE
             if after is not None and reason and code is grpc.StatusCode.UNAVAILABLE:
                 code = grpc.StatusCode.ABORTED
+        if retry_after is None and reason in ALWAYS_WITH_WAIT and code is not grpc.StatusCode.ABORTED:
+            retry_after = 1.0
         failure = Failure(code, reason, message, retry_after, field, after)
         if method:
             self._respond(method, failure)
