@@ -25,8 +25,8 @@ from ilab_chat_gateway.problems import OWN_REASONS, STATUS
 from ilab_chat_gateway.routes import ROUTES, Shape
 from ilab_chat_gateway.settings import Settings as GatewaySettings
 from ilab_chat_service.failures import FieldRefused, MemoryUnavailable, ModelRateLimited, ModelUnavailable, RateLimited
-from ilab_chat_service.rpc.chat_validation import InvalidFields
 from ilab_chat_service.rpc.error_table import INTERNAL, TABLE, Row
+from ilab_chat_service.rpc.errors import InvalidFields
 from ilab_chat_service.settings import Settings
 from ilab_chat_service.telemetry.metrics import Described, Metrics
 from ilab_chat_service.telemetry.supervised import RESTARTS, RESTARTS_MEANING

@@ -20,7 +20,7 @@ from ilab_chat.v1 import chat_pb2, chat_pb2_grpc, memory_pb2, memory_pb2_grpc
 from ilab_chat_service.limits import ERASURE_THREADS, READ_THREADS, WRITE_THREADS
 from ilab_chat_service.rpc import memory_admission, memory_export
 from ilab_chat_service.rpc.admission import Admission
-from ilab_chat_service.rpc.error_table import ServerBusy
+from ilab_chat_service.rpc.errors import ServerBusy
 from ilab_chat_service.server import serving
 from ilab_chat_service.settings import Settings
 from ilab_memory import ILabMemory

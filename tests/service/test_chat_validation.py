@@ -7,7 +7,8 @@ import pytest
 
 from batch import cases
 from ilab_chat.v1 import chat_pb2
-from ilab_chat_service.rpc.chat_validation import InvalidFields, turn_request
+from ilab_chat_service.rpc.chat_validation import turn_request
+from ilab_chat_service.rpc.errors import InvalidFields
 from ilab_chat_service.rpc.memory_validation import library_limits
 from ilab_chat_service.values import Document, Generation, MemoryMode, TurnRetention
 from ilab_memory.core.models import Session

@@ -21,9 +21,10 @@ from fuzz import http2
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc, memory_pb2, memory_pb2_grpc
 from ilab_chat_service.limits import CHAT_BYTES, CONTENT_BYTES, HEADER_BYTES, HEADER_FIELD_BYTES, REQUEST_BYTES
 from ilab_chat_service.rpc import grpc_server
-from ilab_chat_service.rpc.chat_validation import RequestTooLarge, check_headers
+from ilab_chat_service.rpc.errors import RequestTooLarge
 from ilab_chat_service.rpc.grpc_server import connection_options
 from ilab_chat_service.rpc.interceptors.layers import header_bytes
+from ilab_chat_service.rpc.interceptors.status import check_headers
 from ilab_chat_service.server import serving
 from ilab_chat_service.settings import Settings
 from rpcs import reason

@@ -4,17 +4,16 @@ import grpc
 
 from ilab_chat_service.auth.callers import InvalidCredentials, MissingCredentials, UserMismatch
 from ilab_chat_service.failures import Failure, FieldRefused, ModelRejected
-from ilab_chat_service.rpc.chat_validation import InvalidFields, RequestTooLarge
-from ilab_chat_service.rpc.error_table import (
-    INTERNAL,
-    TABLE,
+from ilab_chat_service.rpc.error_table import INTERNAL, TABLE, status_of
+from ilab_chat_service.rpc.errors import (
     DeadlineExceeded,
     InterruptedByDrain,
+    InvalidFields,
     NotFound,
+    RequestTooLarge,
     ServerDraining,
     UnparsableRequest,
     WrongRequestCount,
-    status_of,
 )
 
 

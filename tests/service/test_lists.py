@@ -13,7 +13,7 @@ import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc, memory_pb2, memory_pb2_grpc
-from ilab_chat_service.rpc.chat_validation import InvalidFields
+from ilab_chat_service.rpc.errors import InvalidFields
 from ilab_chat_service.rpc.paging import cursor_in, token
 from ilab_chat_service.server import serving
 from ilab_chat_service.settings import Settings

@@ -22,7 +22,8 @@ from fuzz import http2
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc
 from ilab_chat_service.failures import ModelInterrupted, TurnNotStored
 from ilab_chat_service.memory.adapter import MemoryAdapter
-from ilab_chat_service.rpc.error_table import TABLE, DeadlineExceeded, InterruptedByDrain
+from ilab_chat_service.rpc.error_table import TABLE
+from ilab_chat_service.rpc.errors import DeadlineExceeded, InterruptedByDrain
 from ilab_chat_service.rpc.interceptors.layers import LayeredMethods
 from ilab_chat_service.rpc.interceptors.log import CallLog
 from ilab_chat_service.rpc.interceptors.status import mapped

@@ -14,7 +14,8 @@ from google.protobuf.struct_pb2 import Struct, Value
 from batch import cases
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc
 from ilab_chat_service.limits import CHAT_BYTES, SCHEMA_BYTES, SCHEMA_VALUES
-from ilab_chat_service.rpc.chat_validation import InvalidFields, TooManyValues, plain, turn_request
+from ilab_chat_service.rpc.chat_validation import TooManyValues, plain, turn_request
+from ilab_chat_service.rpc.errors import InvalidFields
 from upstream import Upstream
 
 SCHEMA: dict[str, Any] = {

@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from ilab_chat_service.fair_slots import FairSlots
-from ilab_chat_service.rpc.error_table import ServerBusy
+from ilab_chat_service.rpc.errors import ServerBusy
 from ilab_chat_service.telemetry.call_record import CALL, phase
 
 if TYPE_CHECKING:

@@ -20,7 +20,6 @@ from ilab_chat_service.limits import (
     DOCUMENT_TITLE_CHARACTERS,
     DOCUMENTS,
     EXACT_INTEGERS,
-    HEADER_BYTES,
     INSTRUCTIONS_CHARACTERS,
     MEMORY_TYPE_CHARACTERS,
     MEMORY_TYPES,
@@ -35,6 +34,8 @@ from ilab_chat_service.limits import (
     TEMPERATURE_MOST,
     USER_ID_CHARACTERS,
 )
+from ilab_chat_service.rpc.errors import InvalidFields, RequestTooLarge
+from ilab_chat_service.rpc.text_validation import ascii_violations, optional_text_violations, text_violations
 from ilab_chat_service.values import (
     Document,
     Generation,
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from ilab_chat_service.message_statements import Reading
+    from ilab_chat_service.rpc.errors import Violation
     from ilab_chat_service.values import ResponseFormat
 
 SCHEMA_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -79,29 +81,9 @@ REASONING_EFFORTS: Mapping[int, ReasoningEffort | None] = {
 
 ChatCall: TypeAlias = chat_pb2.ChatRequest | chat_pb2.StreamChatRequest | chat_pb2.PreviewPromptRequest
 
-#: A field's path in the proto, and what is wrong with its value (which is never quoted).
-Violation: TypeAlias = tuple[str, str]
-
 
 class TooManyValues(Exception):
     """A schema has more values than SCHEMA_VALUES."""
-
-
-#: gRPC's core passes on a message whose compression flag it does not know as an empty one.
-EMPTY_MESSAGE = "the message is empty, or its compression flag is neither 0 nor 1"
-
-
-class InvalidFields(Exception):
-    """A request breaks the contract's limits."""
-
-    def __init__(self, violations: list[Violation], *, cause: str = "") -> None:
-        texts = [f"{field}: {description}" for field, description in violations]
-        super().__init__("; ".join([cause, *texts] if cause else texts))
-        self.violations = violations
-
-
-class RequestTooLarge(Exception):
-    """A chat request is larger than all of its fields may be together."""
 
 
 def turn_request(request: ChatCall) -> TurnRequest:
@@ -298,39 +280,3 @@ def plain(value: Any, numbers: Iterator[int]) -> Any:
             raise ValueError("a value is not set")
         case kind:
             return getattr(value, kind)
-
-
-def text_violations(field: str, value: str, most: int) -> Iterator[Violation]:
-    """Yield what is wrong with a required text."""
-    if not value.strip():
-        yield field, "must not be empty or blank"
-    elif len(value) > most:
-        yield field, f"must have at most {most:,} characters, has {len(value):,}"
-    elif "\0" in value:
-        yield field, "must not contain U+0000"
-
-
-def optional_text_violations(field: str, value: str, most: int) -> Iterator[Violation]:
-    """Yield what is wrong with a text that may be empty or blank."""
-    if value.strip():
-        yield from text_violations(field, value, most)
-    elif len(value) > most:
-        yield field, f"must have at most {most:,} characters, has {len(value):,}"
-
-
-def ascii_violations(field: str, value: str, most: int) -> Iterator[Violation]:
-    """Yield what is wrong with an optional identifier."""
-    if len(value) > most:
-        yield field, f"must have at most {most} characters, has {len(value):,}"
-    elif not all("!" <= character <= "~" for character in value):
-        yield field, "must have visible ASCII characters only"
-
-
-def check_headers(size: int) -> None:
-    """Check the size of the headers.
-
-    Raises:
-        RequestTooLarge: they have more than HEADER_BYTES.
-    """
-    if size > HEADER_BYTES:
-        raise RequestTooLarge(f"the header fields must have at most {HEADER_BYTES:,} bytes, have {size:,}")

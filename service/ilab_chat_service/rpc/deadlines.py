@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from ilab_chat_service.rpc.error_table import DeadlineExceeded
+from ilab_chat_service.rpc.errors import DeadlineExceeded
 
 if TYPE_CHECKING:
     from types import TracebackType

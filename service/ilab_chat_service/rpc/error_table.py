@@ -27,44 +27,26 @@ from ilab_chat_service.failures import (
     RequestIdReused,
     TurnNotStored,
 )
-from ilab_chat_service.rpc.chat_validation import InvalidFields, RequestTooLarge
+from ilab_chat_service.rpc.errors import (
+    DeadlineExceeded,
+    InterruptedByDrain,
+    InvalidFields,
+    NotFound,
+    RequestTooLarge,
+    ServerBusy,
+    ServerDraining,
+    UnparsableRequest,
+    WrongRequestCount,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from google.protobuf.message import Message
 
-    from ilab_chat_service.rpc.chat_validation import Violation
+    from ilab_chat_service.rpc.errors import Violation
 
 DOMAIN = "ilab-chat"
-
-
-class UnparsableRequest(Exception):
-    """The request cannot be parsed as the method's message, or has more than 1,000 fields and items of lists."""
-
-
-class WrongRequestCount(Exception):
-    """The call has no request message, or more than one."""
-
-
-class NotFound(Exception):
-    """The user does not have the requested observation or active session."""
-
-
-class DeadlineExceeded(Exception):
-    """The call's deadline has passed, or the model's part of it, or the caller stopped reading the stream."""
-
-
-class ServerDraining(Exception):
-    """The server is shutting down."""
-
-
-class InterruptedByDrain(Exception):
-    """The server is shutting down, and the model had already begun."""
-
-
-class ServerBusy(Failure):
-    """The server or the user has reached a limit of concurrent calls."""
 
 
 @dataclass(frozen=True, slots=True)

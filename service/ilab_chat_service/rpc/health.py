@@ -10,7 +10,8 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2
 
-from ilab_chat_service.rpc.error_table import TABLE, DeadlineExceeded, WrongRequestCount
+from ilab_chat_service.rpc.error_table import TABLE
+from ilab_chat_service.rpc.errors import DeadlineExceeded, WrongRequestCount
 from ilab_chat_service.rpc.interceptors.layers import the_one
 from ilab_chat_service.rpc.open_calls import OpenCalls
 from ilab_chat_service.rpc.streams import send_initial_metadata

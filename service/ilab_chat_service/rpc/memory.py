@@ -14,9 +14,8 @@ from ilab_chat_service.limits import SEARCH_PAGE_SIZE, SEARCH_PAGE_SIZE_MOST
 from ilab_chat_service.memory.adapter import erase_observations
 from ilab_chat_service.rpc import memory_admission as limits
 from ilab_chat_service.rpc import memory_converters as models
-from ilab_chat_service.rpc.chat_validation import InvalidFields
 from ilab_chat_service.rpc.deadlines import Limit
-from ilab_chat_service.rpc.error_table import NotFound
+from ilab_chat_service.rpc.errors import InvalidFields, NotFound
 from ilab_chat_service.rpc.idempotent_writes import M, WriteCall, once
 from ilab_chat_service.rpc.memory_admission import admission
 from ilab_chat_service.rpc.memory_export import OpenExports

@@ -8,7 +8,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from ilab_chat.v1 import memory_pb2
 from ilab_chat_service.limits import CONVERSATION_ID_CHARACTERS, RECENT_SUMMARY_CHARACTERS
-from ilab_chat_service.rpc.chat_validation import InvalidFields, ascii_violations
+from ilab_chat_service.rpc.errors import InvalidFields
+from ilab_chat_service.rpc.text_validation import ascii_violations
 from ilab_memory.core.config import FACT_TYPES
 from ilab_memory.core.models import Observation, Session
 

@@ -9,7 +9,7 @@ from operator import methodcaller
 from typing import TYPE_CHECKING
 
 from ilab_chat_service.rpc.admission import busy
-from ilab_chat_service.rpc.error_table import DeadlineExceeded
+from ilab_chat_service.rpc.errors import DeadlineExceeded
 from ilab_chat_service.rpc.streams import CROWDED_SECONDS, INTERVAL_SECONDS, UNREAD_SECONDS
 from ilab_chat_service.tasks import in_background
 

@@ -19,8 +19,7 @@ from ilab_chat_service.limits import IMPORT_PAGE_BYTES, IMPORT_PAGE_ITEMS
 from ilab_chat_service.memory.persist import new_facts
 from ilab_chat_service.memory.turn_codec import TYPE, decoded_turn
 from ilab_chat_service.rpc.admission import busy
-from ilab_chat_service.rpc.chat_validation import EMPTY_MESSAGE, InvalidFields
-from ilab_chat_service.rpc.error_table import DeadlineExceeded, WrongRequestCount
+from ilab_chat_service.rpc.errors import EMPTY_MESSAGE, DeadlineExceeded, InvalidFields, WrongRequestCount
 from ilab_chat_service.rpc.memory_converters import imported_observation, imported_session
 from ilab_chat_service.rpc.memory_validation import is_reserved, library_violation
 from ilab_memory.core.models import Observation, Session

@@ -19,7 +19,8 @@ from ilab_chat_service.limits import (
     TITLE_CHARACTERS,
     USER_ID_CHARACTERS,
 )
-from ilab_chat_service.rpc.chat_validation import InvalidFields, ascii_violations, text_violations
+from ilab_chat_service.rpc.errors import InvalidFields
+from ilab_chat_service.rpc.text_validation import ascii_violations, text_violations
 from ilab_chat_service.values import RESERVED_KEYS
 from ilab_memory.core.config import FACT_TYPES
 from ilab_memory.core.work import SUMMARY_KEY
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from ilab_chat.v1 import memory_pb2
-    from ilab_chat_service.rpc.chat_validation import Violation
+    from ilab_chat_service.rpc.errors import Violation
 
 #: Fields of an observation that can be updated.
 UPDATABLE = ("content", "title", "type", "pinned", "expire_time")

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from ilab_chat_service.limits import LIST_PAGE_BYTES
-from ilab_chat_service.rpc.chat_validation import InvalidFields
+from ilab_chat_service.rpc.errors import InvalidFields
 
 if TYPE_CHECKING:
     from ilab_memory.core.models import Observation

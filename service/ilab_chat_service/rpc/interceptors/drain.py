@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from ilab_chat_service.rpc.error_table import InterruptedByDrain, ServerDraining
+from ilab_chat_service.rpc.errors import InterruptedByDrain, ServerDraining
 from ilab_chat_service.telemetry.call_record import CALL
 
 if TYPE_CHECKING:

@@ -16,8 +16,13 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 
 from ilab_chat_service.limits import HEADER_BYTES, HEADER_FIELD_BYTES, REQUEST_FIELDS
-from ilab_chat_service.rpc.chat_validation import EMPTY_MESSAGE, InvalidFields
-from ilab_chat_service.rpc.error_table import DeadlineExceeded, UnparsableRequest, WrongRequestCount
+from ilab_chat_service.rpc.errors import (
+    EMPTY_MESSAGE,
+    DeadlineExceeded,
+    InvalidFields,
+    UnparsableRequest,
+    WrongRequestCount,
+)
 from ilab_chat_service.telemetry.call_record import CALL
 
 if TYPE_CHECKING:

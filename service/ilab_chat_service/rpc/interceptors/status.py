@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import grpc.aio
 
 from ilab_chat_service.failures import Failure
-from ilab_chat_service.rpc.chat_validation import check_headers
+from ilab_chat_service.limits import HEADER_BYTES
 from ilab_chat_service.rpc.error_table import INTERNAL, TABLE, Row, status_of
+from ilab_chat_service.rpc.errors import RequestTooLarge
 from ilab_chat_service.rpc.interceptors.log import CORRELATION_TRAILER
 from ilab_chat_service.telemetry.call_record import CALL
 from ilab_chat_service.telemetry.logs import exception_chain
@@ -44,6 +45,16 @@ async def mapped(details: CallDetails, method: Method, requests: Requests, conte
         await abort(context, error)
     except Exception as error:  # noqa: BLE001 - the boundary: every exception is mapped
         await abort(context, error)
+
+
+def check_headers(size: int) -> None:
+    """Check the size of the headers.
+
+    Raises:
+        RequestTooLarge: they have more than HEADER_BYTES.
+    """
+    if size > HEADER_BYTES:
+        raise RequestTooLarge(f"the header fields must have at most {HEADER_BYTES:,} bytes, have {size:,}")
 
 
 async def abort(context: Context, error: BaseException) -> NoReturn:
