@@ -1,7 +1,8 @@
 """One running answer for several callers: the first, and others that join it with the same request_id.
 
-The answer runs in a task of its own. Each caller gets every event, in order, at its own pace. The fastest caller sets
-the pace of the model. When the last caller leaves, the answer is stopped.
+The answer runs in a task of its own. Each caller reads the events in order, at its own pace; one that falls too far
+behind misses deltas (see `Caller`). The fastest caller sets the pace of the model. When the last caller leaves, the
+answer is stopped.
 """
 
 from __future__ import annotations
@@ -62,7 +63,9 @@ class RunningAnswer:
         return self._task
 
     async def listen(self) -> AsyncGenerator[Event, None]:
-        """Yield the events so far, then all later ones. Wrap it in `aclosing`.
+        """Yield the events so far, then the later ones. Wrap it in `aclosing`.
+
+        A caller that joins or reads too late gets fewer deltas: see `Caller`.
 
         When the last caller leaves, stop the answer and wait for its end.
 
@@ -163,7 +166,11 @@ class Past:
 
 
 class Caller:
-    """One caller's queue of events. `is_behind`: it missed deltas and gets the rest of the reply at the end."""
+    """One caller's queue of events.
+
+    A caller is behind if it joins or reads so late that more than JOIN_CHARACTERS would be buffered for it. It gets the
+    rest of the reply in one Delta before Completed, and no more reasoning.
+    """
 
     def __init__(self, events: Iterator[Event], *, is_behind: bool) -> None:
         self._events: deque[Event | BaseException] = deque(events)

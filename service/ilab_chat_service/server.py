@@ -180,7 +180,7 @@ async def serving(
             instruction=settings.instruction,
             quotes=texts.quotes,
             redact=texts.redacted,
-            compose=texts.composed,
+            compose_on_thread=texts.composed,
             memory_tokens=settings.memory_tokens,
             limits=RateLimits(rate_limits(settings), clock),
             escape_message=settings.escape_message,
