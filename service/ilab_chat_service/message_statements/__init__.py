@@ -17,7 +17,7 @@ code, text to translate or correct, and what others say give none. The pool take
 
 How it works: a message is split into sentences (`sentences.py`). The language with most common words in a sentence
 reads it (`language.py`). An index from words to templates leaves the few whose rarest word is in the sentence. A
-template that matches a clause (`template.py`) gives a fact, unless its surroundings forbid it (`sentence_reader.py`).
+template that matches a clause (`template.py`) gives a fact, unless its surroundings forbid it (`facts.py`).
 Instructions that no template knows are in `instructions.py`, requests about the memory in `memory_requests.py`.
 
 Cost: a table is parsed by `load`, or else when its language is first read. The work is bounded: of a message longer
@@ -57,7 +57,7 @@ Then add examples to `examples.toml`, `outdated.toml`, `doubted.toml` and `endin
 """
 
 from ilab_chat_service.gc_pause import without_collections
-from ilab_chat_service.message_statements.facts import Fact
+from ilab_chat_service.message_statements.fact_keys import Fact
 from ilab_chat_service.message_statements.language import LANGUAGES
 from ilab_chat_service.message_statements.reading import Reading, read
 from ilab_chat_service.message_statements.statement_words import hints

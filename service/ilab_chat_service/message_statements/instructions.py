@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
-from ilab_chat_service.message_statements.facts import KEY_WORDS, TEXT_CHARACTERS, Fact, bounded, hashed, value_of
+from ilab_chat_service.message_statements.fact_keys import KEY_WORDS, TEXT_CHARACTERS, Fact, bounded, hashed, value_of
 from ilab_chat_service.message_statements.parsed_sentence import CLAUSE, EDGES, after_openers, skip
 from ilab_chat_service.message_statements.statement_words import saying
 from ilab_chat_service.message_statements.text import WORD, folded, key_of, tokens

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from ilab_chat_service.message_statements.facts import TEXT_CHARACTERS, Fact
+from ilab_chat_service.message_statements.fact_keys import TEXT_CHARACTERS, Fact
+from ilab_chat_service.message_statements.facts import facts_of
 from ilab_chat_service.message_statements.instructions import TakenBack, taken_back
 from ilab_chat_service.message_statements.language import LANGUAGES, languages_of
 from ilab_chat_service.message_statements.memory_requests import (
@@ -19,7 +20,6 @@ from ilab_chat_service.message_statements.memory_requests import (
 )
 from ilab_chat_service.message_statements.parsed_sentence import EDGES, ParsedSentence, after_openers
 from ilab_chat_service.message_statements.possibly_outdated import tells_end
-from ilab_chat_service.message_statements.sentence_reader import facts_of
 from ilab_chat_service.message_statements.sentences import FENCE, Sentence, sentences_of
 from ilab_chat_service.message_statements.statement_words import hints, saying, tells_change
 from ilab_chat_service.message_statements.text import UNSPACED, lowered
