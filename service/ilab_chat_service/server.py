@@ -15,7 +15,7 @@ from ilab_chat_service import message_statements
 from ilab_chat_service.auth.setup import open_authenticator
 from ilab_chat_service.consolidation_setup import open_consolidator
 from ilab_chat_service.embedding_setup import embedding, open_embedder
-from ilab_chat_service.idempotency.chat_answers import TurnCall
+from ilab_chat_service.idempotency.chat_answer_codec import TurnCall
 from ilab_chat_service.idempotency.sqlite import open_sqlite_store
 from ilab_chat_service.memory.adapter import MemoryAdapter
 from ilab_chat_service.memory.availability import check_integrity, watch_memory

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from datetime import UTC, datetime
 
-from ilab_chat_service.idempotency.chat_answers import TurnCall
+from ilab_chat_service.idempotency.chat_answer_codec import TurnCall
 from ilab_chat_service.idempotency.postgres import open_postgres_store
 from ilab_chat_service.idempotency.sqlite import open_sqlite_store
 from ilab_chat_service.idempotency.store import SingleFlight

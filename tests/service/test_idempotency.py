@@ -22,7 +22,7 @@ from ilab_chat.v1 import chat_pb2, chat_pb2_grpc, memory_pb2, memory_pb2_grpc
 from ilab_chat_service.failures import MemoryUnavailable, StoreNotOpened
 from ilab_chat_service.idempotency import postgres as postgres_store
 from ilab_chat_service.idempotency import sqlite as sqlite_store
-from ilab_chat_service.idempotency.chat_answers import TurnCall
+from ilab_chat_service.idempotency.chat_answer_codec import TurnCall
 from ilab_chat_service.idempotency.store import SingleFlight
 from ilab_chat_service.memory.adapter import MemoryAdapter
 from ilab_chat_service.memory.executor import open_memory

@@ -11,7 +11,7 @@ import pytest
 
 from ilab_chat_service.failures import MemoryUnavailable
 from ilab_chat_service.idempotency import sqlite as sqlite_store
-from ilab_chat_service.idempotency.chat_answers import TurnCall
+from ilab_chat_service.idempotency.chat_answer_codec import TurnCall
 from ilab_memory import ILabMemory
 from rewriting import locked, refusals
 from service.leases import ANSWERED, NOW, REQUEST

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 from ilab_chat.v1 import memory_pb2, memory_pb2_grpc
 from ilab_chat_service.auth.callers import act_for
-from ilab_chat_service.idempotency.chat_answers import METHOD as CHAT
+from ilab_chat_service.idempotency.chat_answer_codec import METHOD as CHAT
 from ilab_chat_service.limits import SEARCH_PAGE_SIZE, SEARCH_PAGE_SIZE_MOST
 from ilab_chat_service.memory.adapter import erase_observations
 from ilab_chat_service.rpc import memory_admission as limits

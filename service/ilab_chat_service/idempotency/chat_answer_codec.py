@@ -1,4 +1,4 @@
-"""Answers of chat calls in the idempotency store: encode and decode them, and recognize a repeated call."""
+"""Encode and decode the answers of chat calls for the idempotency store, and tell a repeat by its key."""
 
 from __future__ import annotations
 

@@ -10,8 +10,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ilab_chat_service.idempotency import chat_answers
-from ilab_chat_service.idempotency.chat_answers import TurnCall
+from ilab_chat_service.idempotency import chat_answer_codec
+from ilab_chat_service.idempotency.chat_answer_codec import TurnCall
 from ilab_chat_service.text_threads import without_private
 from ilab_chat_service.values import (
     Answered,
@@ -43,7 +43,7 @@ def test_idempotency_record_round_trips(text: str, reason: FinishReason | None, 
         create_time=NOW,
     )
     memories = tuple(replace(memory, title="", snippet="") for memory in answered.memories)
-    assert chat_answers.decoded(chat_answers.encoded(answered)) == replace(answered, memories=memories)
+    assert chat_answer_codec.decoded(chat_answer_codec.encoded(answered)) == replace(answered, memories=memories)
 
 
 def test_record_keeps_no_text_of_memories_and_little_else() -> None:
@@ -64,11 +64,11 @@ def test_record_keeps_no_text_of_memories_and_little_else() -> None:
             [(MemorySource.FACT, 0.0, False), (MemorySource.SEARCH, 0.5, False), (MemorySource.FACT, 0.0, True)] * 4
         )
     )
-    stored = chat_answers.encoded(replace(ANSWERED, memories=memories))
+    stored = chat_answer_codec.encoded(replace(ANSWERED, memories=memories))
     assert "hiking" not in stored
     assert len(stored) < 1000
     kept = tuple(replace(memory, title="", snippet="", pinned=False, source_ids=()) for memory in memories)
-    assert chat_answers.decoded(stored).memories == kept
+    assert chat_answer_codec.decoded(stored).memories == kept
 
 
 CHANGES: Mapping[str, Any] = {
@@ -97,14 +97,14 @@ def with_private_texts(message: str, instructions: str, title: str, text: str, s
 
 
 def test_each_field_but_the_identity_is_part_of_the_fingerprint() -> None:
-    assert {field.name for field in fields(TurnRequest)} == {*CHANGES, *chat_answers.IDENTITY}
-    prints = [chat_answers.fingerprint(replace(REQUEST, **{name: value})) for name, value in CHANGES.items()]
+    assert {field.name for field in fields(TurnRequest)} == {*CHANGES, *chat_answer_codec.IDENTITY}
+    prints = [chat_answer_codec.fingerprint(replace(REQUEST, **{name: value})) for name, value in CHANGES.items()]
     text_format = replace(REQUEST, generation=Generation(response_format=TextFormat()))
-    prints += [chat_answers.fingerprint(REQUEST), chat_answers.fingerprint(text_format)]
+    prints += [chat_answer_codec.fingerprint(REQUEST), chat_answer_codec.fingerprint(text_format)]
     assert len(set(prints)) == len(prints)
-    assert chat_answers.fingerprint(
+    assert chat_answer_codec.fingerprint(
         replace(REQUEST, request_id="r-2", request_id_is_new=True)
-    ) == chat_answers.fingerprint(REQUEST)
+    ) == chat_answer_codec.fingerprint(REQUEST)
 
 
 def test_the_fingerprint_has_no_private_text() -> None:
@@ -123,9 +123,9 @@ def test_private_text_that_the_reply_repeats_is_redacted() -> None:
 
 def test_stored_count_that_is_not_a_number_is_zero() -> None:
     """An earlier version stored true, which stands for no number in an answer."""
-    stored = json.loads(chat_answers.encoded(ANSWERED))
+    stored = json.loads(chat_answer_codec.encoded(ANSWERED))
     stored["usage"] |= {"output_tokens": True, "reasoning_tokens": None}
-    usage = chat_answers.decoded(json.dumps(stored)).usage
+    usage = chat_answer_codec.decoded(json.dumps(stored)).usage
     assert ANSWERED.usage
     assert usage == replace(ANSWERED.usage, output_tokens=0, reasoning_tokens=0)
     assert usage
