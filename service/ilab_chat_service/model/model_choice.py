@@ -20,7 +20,7 @@ from ilab_chat_service.model.pacing import LoopShare
 from ilab_chat_service.model.profile_table import ModelTable
 from ilab_chat_service.model.profiles import MAX_UNLISTED_MODELS, Profiles
 from ilab_chat_service.model.profiles_file import profile_of, read_profiles
-from ilab_chat_service.model.retries import repeated
+from ilab_chat_service.model.retries import with_retries
 from ilab_chat_service.settings import SettingsError
 
 if TYPE_CHECKING:
@@ -110,7 +110,9 @@ class ModelClient:
         while True:
             attempt = partial(upstream.ask, messages, generation)
             try:
-                return await repeated(attempt, upstream.breaker, retries=self._retries, until=until, user_id=user_id)
+                return await with_retries(
+                    attempt, upstream.breaker, retries=self._retries, until=until, user_id=user_id
+                )
             except FALLS_BACK as failure:
                 if not upstream.profile.fallback:
                     raise

@@ -25,7 +25,7 @@ MAX_BACKOFF_SECONDS = 4.0
 MAX_RETRY_AFTER_SECONDS = 2.0
 
 
-async def repeated(
+async def with_retries(
     attempt: Callable[[], Awaitable[T]], breaker: Breaker, *, retries: int, until: float, user_id: str = ""
 ) -> T:
     """Return the result of *attempt*. Retry outages only: the API would answer an invalid request the same way again.
