@@ -21,7 +21,7 @@ from ilab_memory import Config, ILabMemory, NewFact, Observation, StorageError, 
 from ilab_memory.core.models import Session
 from ilab_memory.limits import MOST_REBUILT
 from ilab_memory.recall.analysis import terms
-from ilab_memory.stores.sqlite import SQLiteStore, erasure
+from ilab_memory.stores.sqlite import SQLiteStore, user_erasure
 from ilab_memory.stores.sqlite.blind_index import tokens
 from ilab_memory.stores.sqlite.check import check
 from memory.support import Clock
@@ -410,11 +410,11 @@ def hashes_of(path: Path, text: str) -> list[bytes]:
     return [token[-7:].encode() for token in tokens(user, index_key, terms(text))]
 
 
-@pytest.mark.parametrize("pages", [1, erasure.MERGED_PAGES])
+@pytest.mark.parametrize("pages", [1, user_erasure.MERGED_PAGES])
 def test_delete_leaves_no_hash_of_its_words_in_the_index(
     path: Path, monkeypatch: pytest.MonkeyPatch, pages: int
 ) -> None:
-    monkeypatch.setattr(erasure, "MERGED_PAGES", pages)
+    monkeypatch.setattr(user_erasure, "MERGED_PAGES", pages)
     with opened(path) as mem:
         for number in range(200):
             save(mem, f"kept {number} {number % 7}")
@@ -454,7 +454,7 @@ def test_erasing_facts_and_expired_rows_leaves_no_hash_of_their_words_in_the_ind
 
 
 def test_saves_between_the_steps_of_a_merge_do_not_prolong_it(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    merge_index = erasure.merge_index
+    merge_index = user_erasure.merge_index
     steps: list[int] = []
 
     def and_save(*arguments: object, **named: object) -> object:
@@ -463,8 +463,8 @@ def test_saves_between_the_steps_of_a_merge_do_not_prolong_it(path: Path, monkey
         transaction.execute("INSERT INTO search (rowid, title) VALUES (?, 'x')", (2**60 + len(steps),))  # type: ignore[attr-defined]
         return merge_index(*arguments, **named)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(erasure, "MERGED_PAGES", 1)
-    monkeypatch.setattr(erasure, "merge_index", and_save)
+    monkeypatch.setattr(user_erasure, "MERGED_PAGES", 1)
+    monkeypatch.setattr(user_erasure, "merge_index", and_save)
     with opened(path) as mem:
         for number in range(100):
             save(mem, f"kept {number} " + " ".join(f"w{number}x{place}" for place in range(50)))

@@ -21,11 +21,11 @@ import pytest
 from ilab_memory import Config, ILabMemory, StorageError
 from ilab_memory.stores.sqlite import (
     SQLiteStore,
-    erasure,
     erasure_schedule,
     group_commit,
     page_erasure,
     request_rewrite,
+    user_erasure,
 )
 from ilab_memory.stores.sqlite.connections import LOG_BYTES
 from ilab_memory.stores.sqlite.page_file import PageFile
@@ -466,7 +466,7 @@ def test_next_rewrite_pauses_forty_times_as_long_as_saves_waited(path: Path, mon
         # Two steps.
         assert forgetting_of(mem)._rewriter.held_seconds == pytest.approx(20, abs=5)
         save(mem, "alice", "marker")
-        erasing = forgetting_of(mem)._writer.run("mark", partial(erasure.mark_deleted, user_id="alice"))
+        erasing = forgetting_of(mem)._writer.run("mark", partial(user_erasure.mark_deleted, user_id="alice"))
         assert erasing == 1
         assert forgetting_of(mem)._remaining_rest() == pytest.approx(40 * 20, abs=200)
     with opened(path) as mem:

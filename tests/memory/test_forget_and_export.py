@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ilab_memory import Config, ILabMemory, Observation, Session, StorageError
-from ilab_memory.stores.sqlite import erasure
+from ilab_memory.stores.sqlite import user_erasure
 from ilab_memory.stores.sqlite.blind_index import UserKey
 from memory.support import Clock
 
@@ -194,7 +194,7 @@ def test_long_rows_are_erased_in_small_batches(tmp_path: Path) -> None:
             save(mem, "alice", f"{number} {'word ' * 40_000}")
     with closing(sqlite3.connect(path)) as connection:
         (user,) = connection.execute("SELECT key, index_key FROM users").fetchall()
-        assert [row.number for row in erasure.next_rows(connection, UserKey(*user))] == [1]
+        assert [row.number for row in user_erasure.next_rows(connection, UserKey(*user))] == [1]
     with ILabMemory.from_path(path) as mem:
         assert mem.mem_forget("alice") == 5
         assert mem.mem_forget("alice") == 0

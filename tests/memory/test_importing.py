@@ -12,7 +12,7 @@ from batch import cases
 from ilab_memory import ILabMemory, Observation, Session, StorageError
 from ilab_memory.import_batches import ImportedSources, batches
 from ilab_memory.limits import IMPORT_ITEMS, MAX_SOURCES, MOST_COMPARED, MOST_WAITING_SOURCES
-from ilab_memory.stores.sqlite import SQLiteStore, edits, erasure
+from ilab_memory.stores.sqlite import SQLiteStore, edits, user_erasure
 from ilab_memory.stores.sqlite.write_queue import Transaction
 from memory.support import EPOCH, Clock, text
 
@@ -117,7 +117,7 @@ def test_an_export_is_imported_again_while_the_erasure_of_its_user_is_pending(me
     assert isinstance(mem._store, SQLiteStore)
     for _ in range(2):
         # A process that is killed during mem_forget leaves this state.
-        mem._store._writer.run("forget the user", lambda transaction: erasure.mark_deleted(transaction, USER))
+        mem._store._writer.run("forget the user", lambda transaction: user_erasure.mark_deleted(transaction, USER))
         mem.mem_import(USER, exported)
     assert comparable(mem.mem_export(USER)) == comparable(exported)
     assert mem.mem_finish_forgetting() == 0

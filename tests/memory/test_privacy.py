@@ -78,7 +78,7 @@ def test_nothing_else_hashes_content() -> None:
     }
     # The copy and the check compare hashes of what is stored, which was redacted, and store none; an erasure hashes a
     # user_id.
-    others = {"copying.py", "stores/sqlite/check.py", "stores/sqlite/erasure.py"}
+    others = {"copying.py", "stores/sqlite/check.py", "stores/sqlite/user_erasure.py"}
     # One knows a text again while it is in memory, with a key of the process; the other checks the encoder's files.
     others |= {"embedding.py", "semantic.py"}
     assert importing == {"redaction.py", "stores/postgres/blind_index.py", "stores/sqlite/blind_index.py", *others}

@@ -12,16 +12,23 @@ from batch import cases
 from ilab_memory import ILabMemory
 from ilab_memory.limits import MOST_COMPARED
 from ilab_memory.stores.sqlite import (
-    erasure,
     exports,
     fact_statements,
     search_statements,
     statements,
+    user_erasure,
     vectors,
 )
 from ilab_memory.stores.sqlite.numbered_parameters import Connection
 
-ALL = vars(statements) | vars(erasure) | vars(exports) | vars(fact_statements) | vars(search_statements) | vars(vectors)
+ALL = (
+    vars(statements)
+    | vars(user_erasure)
+    | vars(exports)
+    | vars(fact_statements)
+    | vars(search_statements)
+    | vars(vectors)
+)
 NAMED = {
     name: text
     for name, text in ALL.items()

@@ -18,7 +18,7 @@ from ilab_memory import ILabMemory, StorageError
 from ilab_memory.core.models import SaveResult, Session
 from ilab_memory.core.store import Redacted
 from ilab_memory.recall import analysis, message_query
-from ilab_memory.stores.sqlite import SQLiteStore, blind_index, erasure, saves, write_queue
+from ilab_memory.stores.sqlite import SQLiteStore, blind_index, saves, user_erasure, write_queue
 from ilab_memory.stores.sqlite.blind_index import IndexEntry, UserKey
 from ilab_memory.stores.sqlite.bulk_insert import Save, insert_all
 from ilab_memory.stores.sqlite.connections import SYNCHRONOUS, Database
@@ -343,11 +343,11 @@ def test_a_row_erased_by_two_calls_is_removed_from_the_index_once(writer: Writer
 
     def forget(transaction: Transaction) -> list[int]:
         saves.save(transaction, redacted, indexed, now=EPOCH, session_timeout=timedelta(days=1))
-        erasure.mark_deleted(transaction, "u")
+        user_erasure.mark_deleted(transaction, "u")
         (user,) = transaction.execute("SELECT key, index_key FROM users").fetchall()
         waiting = [len(transaction._index)]
         for _ in range(2):
-            erasure.erase_rows(transaction, UserKey(*user), [erasure.ErasedRow(1, indexed.tokens(*user))])
+            user_erasure.erase_rows(transaction, UserKey(*user), [user_erasure.ErasedRow(1, indexed.tokens(*user))])
             waiting.append(len(transaction._index))
         return waiting
 

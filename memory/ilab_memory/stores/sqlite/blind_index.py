@@ -6,7 +6,7 @@ A word is stored as `<user>_<hash>`, hashed with the user's index key, which is 
   matter to a query.
 - Once the user's row is gone, index pages that SQLite has not rewritten yet reveal nothing. Without that, forgetting
   would have to merge the whole index (FTS5's 'optimize') before it could return. Deleting one observation has to,
-  because the user's key stays: see `erasure.merge_index`.
+  because the user's key stays: see `user_erasure.merge_index`.
 """
 
 import hashlib

@@ -17,7 +17,7 @@ from ilab_memory.core.store import Change
 from ilab_memory.core.work import SUMMARY_KEY
 from ilab_memory.recall.analysis import one_at_a_time
 from ilab_memory.stores.common.changes import Stored
-from ilab_memory.stores.sqlite import erasure, fact_statements, saves, statements, work_statements
+from ilab_memory.stores.sqlite import fact_statements, saves, statements, user_erasure, work_statements
 from ilab_memory.stores.sqlite.blind_index import IndexEntry
 from ilab_memory.stores.sqlite.write_queue import Transaction
 from ilab_memory.timestamps import to_text
@@ -95,7 +95,7 @@ def delete(transaction: Transaction, user_id: str, observation_id: int, *, analy
     """
     deleted = _remove(transaction, user_id, [observation_id], analyzed)
     if deleted:
-        erasure.add_erasure(transaction, user_id, None, is_in_index=True)
+        user_erasure.add_erasure(transaction, user_id, None, is_in_index=True)
     return deleted
 
 
@@ -165,11 +165,11 @@ def expired_page(connection: sqlite3.Connection, rows: Sequence[Row]) -> Sequenc
     """Return the first of *rows* as they are, at most a page; None for one that is not there any more."""
     found: list[Observation | None] = []
     size = 0
-    for row in rows[: erasure.PAGE]:
+    for row in rows[: user_erasure.PAGE]:
         old = stored(connection, *row)
         found.append(old)
         size += 0 if old is None else len(old.parts.content.encode())
-        if size >= erasure.PAGE_BYTES:
+        if size >= user_erasure.PAGE_BYTES:
             break
     return found
 
@@ -190,5 +190,5 @@ def erase_expired(transaction: Transaction, wanted: Expiry, rows: Iterable[Row],
                 _delete(transaction, observation_id, old, analyzed)
                 erased += 1
         if erased > before:
-            erasure.add_erasure(transaction, user_id, None, is_in_index=True)
+            user_erasure.add_erasure(transaction, user_id, None, is_in_index=True)
     return erased

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from ilab_memory.core.errors import StorageError
 from ilab_memory.limits import LARGEST_ID
-from ilab_memory.stores.sqlite import deletions, erasure
+from ilab_memory.stores.sqlite import deletions, user_erasure
 from ilab_memory.stores.sqlite.connections import Database, Readers, SharedReader, storage_errors
 from ilab_memory.stores.sqlite.group_commit import Writer
 from ilab_memory.stores.sqlite.page_erasure import Rewriter, check_open
@@ -52,9 +52,9 @@ class Forgetting:
 
     def forget(self, user_id: str) -> int:
         """Erase the user; return how many observations that were. See `Store.forget`."""
-        if not self._read(_FORGETTING, partial(erasure.is_known, user_id=user_id)):
+        if not self._read(_FORGETTING, partial(user_erasure.is_known, user_id=user_id)):
             return 0
-        observations = self._writer.run(_FORGETTING, partial(erasure.mark_deleted, user_id=user_id))
+        observations = self._writer.run(_FORGETTING, partial(user_erasure.mark_deleted, user_id=user_id))
         self._finish()
         return observations
 
@@ -63,7 +63,7 @@ class Forgetting:
         deleted: list[int] = []
         for each in observation_ids:
             deleted += self._delete(user_id, each)
-        if not deleted and not self._read(_DELETING, partial(erasure.is_pending, user_id=user_id)):
+        if not deleted and not self._read(_DELETING, partial(user_erasure.is_pending, user_id=user_id)):
             return []
         # Also if they are gone: an earlier call may have failed to finish.
         self._finish()
@@ -107,7 +107,7 @@ class Forgetting:
 
     def pending(self) -> int:
         """Return how many erasures are not finished."""
-        return self._read(_FORGETTING, erasure.count)
+        return self._read(_FORGETTING, user_erasure.count)
 
     def close(self) -> None:
         """Interrupt a rewrite, and every call that waits for one. Their unfinished erasures stay recorded."""
@@ -173,31 +173,31 @@ class Forgetting:
         if self._database.is_memory:
             return 0.0
         with self._readers.connection(_FORGETTING) as connection:
-            if not erasure.count(connection):
+            if not user_erasure.count(connection):
                 return 0.0
-            ended_at, counted = connection.execute(erasure.LAST_REWRITE).fetchone() or (0.0, 0.0)
+            ended_at, counted = connection.execute(user_erasure.LAST_REWRITE).fetchone() or (0.0, 0.0)
         # The system's clock may have been set: wait no longer than a whole rest.
         rest = min(REST * counted, ended_at + REST * counted - time.time())
         return max(0.0, rest, self._earliest - time.monotonic())
 
     def _run(self) -> None:
-        for user in self._read(_FORGETTING, erasure.tombstones):
-            while self._writer.run(_FORGETTING, partial(erasure.erase_vectors, user=user)):
+        for user in self._read(_FORGETTING, user_erasure.tombstones):
+            while self._writer.run(_FORGETTING, partial(user_erasure.erase_vectors, user=user)):
                 check_open(self._closed)
-            while rows := self._read(_FORGETTING, partial(erasure.next_rows, user=user)):
+            while rows := self._read(_FORGETTING, partial(user_erasure.next_rows, user=user)):
                 check_open(self._closed)
-                erase = partial(erasure.erase_rows, user=user, rows=rows)
+                erase = partial(user_erasure.erase_rows, user=user, rows=rows)
                 # Alone: a page of rows takes about as long as a transaction may. The record of the erasure is synced.
                 self._writer.run(_FORGETTING, erase, characters=BATCH_CHARACTERS, synced=False)
-            while self._writer.run(_FORGETTING, partial(erasure.erase_sessions, user=user), synced=False):
+            while self._writer.run(_FORGETTING, partial(user_erasure.erase_sessions, user=user), synced=False):
                 check_open(self._closed)
-            self._writer.run(_FORGETTING, partial(erasure.erase_user, user=user))
+            self._writer.run(_FORGETTING, partial(user_erasure.erase_user, user=user))
         if self._database.is_memory:
-            self._writer.run(_FORGETTING, lambda transaction: transaction.execute(erasure.END_ERASED))
+            self._writer.run(_FORGETTING, lambda transaction: transaction.execute(user_erasure.END_ERASED))
             return
         with storage_errors(_FORGETTING, self._database.path), self._rewriter.alone():
             self._rewriter.merge_index()
-            erasures = self._read(_FORGETTING, erasure.erased)
+            erasures = self._read(_FORGETTING, user_erasure.erased)
             # Otherwise another process has done it.
             if erasures:
                 # First, because SQLite moves all of the log into the file again after a crash.
@@ -228,6 +228,6 @@ def cost(seconds: float, held_seconds: float) -> float:
 
 
 def _end(transaction: Transaction, erasures: list[int], counted: float) -> None:
-    erasure.end_erasures(transaction, erasures)
-    transaction.execute(erasure.CLEAR_LAST_REWRITE)
-    transaction.execute(erasure.SET_LAST_REWRITE, (time.time(), counted))
+    user_erasure.end_erasures(transaction, erasures)
+    transaction.execute(user_erasure.CLEAR_LAST_REWRITE)
+    transaction.execute(user_erasure.SET_LAST_REWRITE, (time.time(), counted))

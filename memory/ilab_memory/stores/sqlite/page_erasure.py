@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ilab_memory.core.errors import StorageDamaged, StorageError, raise_closed
-from ilab_memory.stores.sqlite import erasure, schema
+from ilab_memory.stores.sqlite import schema, user_erasure
 from ilab_memory.stores.sqlite.connections import SYNCHRONOUS, Database
 from ilab_memory.stores.sqlite.group_commit import REWRITE_SUFFIX, Writer
 from ilab_memory.stores.sqlite.page_file import PageFile, pages_in_log
@@ -92,16 +92,16 @@ class Rewriter:
             StorageError, RuntimeError: as `Writer.run`.
         """
         with closing(self._database.connect()) as source:
-            erasures = erasure.erasures_in_index(source)
+            erasures = user_erasure.erasures_in_index(source)
         if not erasures:
             return
         # Each step takes about as long as a transaction may.
         merge = partial(self._writer.run, _FORGETTING, characters=BATCH_CHARACTERS, synced=False)
-        segments = merge(erasure.merge_index)
+        segments = merge(user_erasure.merge_index)
         while segments:
             check_open(self._closed)
-            segments = merge(partial(erasure.merge_index, segments=segments))
-        self._writer.run(_FORGETTING, partial(erasure.record_merged, erasures=erasures))
+            segments = merge(partial(user_erasure.merge_index, segments=segments))
+        self._writer.run(_FORGETTING, partial(user_erasure.record_merged, erasures=erasures))
 
     def rewrite(self) -> None:
         """Overwrite what belongs to nothing in all pages. The write-ahead log still has pages as they were.
@@ -138,7 +138,7 @@ class Rewriter:
         Raises:
             StorageError: a reader needed what it has of the past for too long.
         """
-        self._attempt(lambda patience, writer: erasure.empty_wal(writer, patience) or None)
+        self._attempt(lambda patience, writer: user_erasure.empty_wal(writer, patience) or None)
 
     def _step(self, one: "_Pass", most: int) -> set[int]:
         def step(patience: float, _: Transaction) -> set[int] | None:
@@ -221,7 +221,7 @@ class _Pass:
     def advance(self) -> None:
         """Move most of the log into the file while saves go on, so that `step` has little left to move."""
         self._read_anew()
-        self._mover.execute(erasure.MOVE_WAL).fetchone()
+        self._mover.execute(user_erasure.MOVE_WAL).fetchone()
 
     def step(self, most: int, patience: float) -> set[int] | None:
         """Move all of the log into the file while nobody can save, and overwrite the pages that were in it.
@@ -271,7 +271,7 @@ class _Pass:
     def _move_all(self, deadline: float) -> bool:
         """Move all of the log into the file; return False if readers need what the file was until *deadline*."""
         while True:
-            busy, size, moved = self._mover.execute(erasure.MOVE_WAL).fetchone()
+            busy, size, moved = self._mover.execute(user_erasure.MOVE_WAL).fetchone()
             if not busy and size == moved:
                 return True
             if time.monotonic() >= deadline or self._closed.is_set():

@@ -128,7 +128,7 @@ TABLES = (
         title, said, reply, tail, content = '', columnsize = 0, tokenize = "ascii tokenchars '_'"
     )
     """,
-    # Merges that are asked for take two segments or more: `erasure.merge_index` has to come to an end.
+    # Merges that are asked for take two segments or more: `user_erasure.merge_index` has to come to an end.
     "INSERT INTO search (search, rank) VALUES ('usermerge', 2)",
     "CREATE VIRTUAL TABLE search_places USING fts5vocab (search, instance)",
     "CREATE VIRTUAL TABLE search_terms USING fts5vocab (search, row)",
