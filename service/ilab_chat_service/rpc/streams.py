@@ -35,9 +35,11 @@ INTERVAL_SECONDS = 0.25
 class EventWriter:
     """Writes events and, after the first event, a heartbeat whenever the stream is silent, until it is closed.
 
-    No heartbeat precedes the first event, which tells proxies that they must not retry the call. As a context manager,
-    it waits at the end for the first event, which is sent together with the initial metadata and therefore to its end,
-    for the reason that `send_initial_metadata` has. By then, the call has released its slot.
+    No heartbeat precedes the first event, which tells proxies that they must not retry the call.
+
+    gRPC sends the initial metadata with the first event, and must not be interrupted: see `send_initial_metadata`. So
+    the first event is sent even if the call is cancelled, and the end of the context manager waits for it. By then, the
+    call has released its slot.
 
     Args:
         write: sends one message, and returns when flow control has room for the next.
