@@ -1,5 +1,7 @@
 """Failures of a call. `rpc/error_table.py` maps each one to the status that the caller gets.
 
+ServerBusy, in `rpc/errors.py`, is a Failure too. The other exceptions there need no delay and no cause.
+
 Failure
 ├── ContextTooLong          message and instructions do not fit into the context window
 ├── ContentFiltered         a content filter blocked the prompt
@@ -11,8 +13,8 @@ Failure
 ├── ModelUnavailable        the model could not be reached, or failed before it began
 ├── ModelInterrupted        the model failed after it began
 ├── ModelRejected           the model's API rejected the server's request or API key
-├── MemoryUnavailable       memory could not be read or written; nothing was stored
-├── TurnNotStored           the model has answered, but no part of the turn could be stored
+├── MemoryUnavailable       memory or the idempotency store could not be read or written
+├── TurnNotStored           the model has answered, but storing the turn, or erasing what it asks to forget, failed
 ├── RequestIdReused         the request_id belongs to another request
 └── RateLimited             the user or the caller has used up its turns or tokens
 """
@@ -85,11 +87,11 @@ class ModelRejected(Failure):
 
 
 class MemoryUnavailable(Failure):
-    """Memory could not be read or written; nothing was stored."""
+    """Memory or the idempotency store could not be read or written. An erasure may be incomplete."""
 
 
 class TurnNotStored(Failure):
-    """The model has answered, but the turn could not be stored."""
+    """The model has answered, but the turn could not be stored, or what it asks to forget could not be erased."""
 
 
 class RequestIdReused(Failure):

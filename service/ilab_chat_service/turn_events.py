@@ -11,7 +11,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
-    """The model has begun to work, by reasoning or by answering: from here on the work is billed."""
+    """The answer begins. Of a new answer: the model has begun to reason or to write, and is billed from here on.
+
+    The events of a stored answer begin with it too.
+    """
 
     session_id: str
     is_new_session: bool
@@ -38,12 +41,15 @@ class ReasoningDelta:
 
 @dataclass(frozen=True, slots=True)
 class Generated:
-    """The model is done, and its turn is being stored even if the caller leaves."""
+    """The model is done, and memory is being written even if the caller leaves."""
 
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """The whole answer. The turn is stored. `replayed`: it is the answer of an earlier call."""
+    """The whole answer. A READ_WRITE turn is stored by now, or what it asks to forget is erased.
+
+    `replayed`: it is the answer of an earlier call.
+    """
 
     answered: Answered
     replayed: bool = False

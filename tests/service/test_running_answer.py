@@ -6,7 +6,7 @@ import asyncio
 import random
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import ExitStack, aclosing
+from contextlib import AsyncExitStack, ExitStack, aclosing
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -405,6 +405,23 @@ async def test_drain_ends_all_callers_and_stores_what_was_written(settings: Sett
     await channel.close()
     async with serving(settings) as address, grpc.aio.insecure_channel(address) as channel:
         assert await turns(channel) == ["User: Hi\nAssistant: one  [interrupted]"]
+
+
+async def test_drain_aborts_a_stored_answer_that_has_begun(settings: Settings, upstream: Upstream) -> None:
+    # More than the flow control of a caller who does not read lets through.
+    upstream.replies(Reply(pieces=("word " * 120_000,)))
+    small = [("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 65_536)]
+    async with AsyncExitStack() as stack:
+        address = await stack.enter_async_context(serving(replace(settings, drain_seconds=0)))
+        async with grpc.aio.insecure_channel(address, small) as channel:
+            await Stream(channel).rest()
+            repeat = Stream(channel)
+            await repeat.until_started()
+            draining = asyncio.create_task(stack.aclose())
+            await asyncio.sleep(0.2)
+            assert await repeat.reason() == (grpc.StatusCode.ABORTED, "SERVER_DRAINING")
+            await draining
+    assert len(upstream.requests) == 1
 
 
 async def test_stream_on_another_server_waits_for_the_end(settings: Settings, upstream: Upstream) -> None:

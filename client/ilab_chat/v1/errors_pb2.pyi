@@ -71,7 +71,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """INTERNAL. The model's API refused the server's request or API key. Do not retry; an operator has to fix it."""
     ERROR_REASON_MEMORY_UNAVAILABLE: _ErrorReason.ValueType  # 16
     """UNAVAILABLE: memory cannot be read or written now. Retry after the delay in google.rpc.RetryInfo. ABORTED: the
-    model had answered, but the turn could not be stored. A retry can succeed, but the answer is billed again.
+    model had answered, but the turn could not be stored, or what it asks to forget could not be erased. A retry can
+    succeed, but the answer is billed again unless it was stored.
     """
     ERROR_REASON_REQUEST_ID_REUSED: _ErrorReason.ValueType  # 17
     """FAILED_PRECONDITION. The request_id belongs to another request of the same user. Retry with a new request_id."""
@@ -85,8 +86,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_SERVER_DRAINING: _ErrorReason.ValueType  # 21
     """UNAVAILABLE: the server is shutting down. Retry: a client that balances calls reaches another server at once;
-    others have to wait until a server is back. ABORTED: the same, after the model had begun to work. A retry can
-    succeed, but the work done so far is billed.
+    others have to wait until a server is back. ABORTED: the same, after the answer had begun. A retry can succeed, but
+    unless the answer was a stored one, the model's work so far is billed.
     """
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 22
     """INTERNAL. A defect of the server. The status message contains the correlation id too. Do not retry."""
@@ -168,7 +169,8 @@ ERROR_REASON_MODEL_REJECTED: ErrorReason.ValueType  # 15
 """INTERNAL. The model's API refused the server's request or API key. Do not retry; an operator has to fix it."""
 ERROR_REASON_MEMORY_UNAVAILABLE: ErrorReason.ValueType  # 16
 """UNAVAILABLE: memory cannot be read or written now. Retry after the delay in google.rpc.RetryInfo. ABORTED: the
-model had answered, but the turn could not be stored. A retry can succeed, but the answer is billed again.
+model had answered, but the turn could not be stored, or what it asks to forget could not be erased. A retry can
+succeed, but the answer is billed again unless it was stored.
 """
 ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 17
 """FAILED_PRECONDITION. The request_id belongs to another request of the same user. Retry with a new request_id."""
@@ -182,8 +184,8 @@ google.rpc.RetryInfo.
 """
 ERROR_REASON_SERVER_DRAINING: ErrorReason.ValueType  # 21
 """UNAVAILABLE: the server is shutting down. Retry: a client that balances calls reaches another server at once;
-others have to wait until a server is back. ABORTED: the same, after the model had begun to work. A retry can
-succeed, but the work done so far is billed.
+others have to wait until a server is back. ABORTED: the same, after the answer had begun. A retry can succeed, but
+unless the answer was a stored one, the model's work so far is billed.
 """
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 22
 """INTERNAL. A defect of the server. The status message contains the correlation id too. Do not retry."""

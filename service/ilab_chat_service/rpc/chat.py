@@ -162,9 +162,9 @@ class ChatService(chat_pb2_grpc.ChatServiceServicer):
 
 
 def record_start(event: Started) -> None:
-    """Record in the call record that the model has begun, and the memories in its prompt."""
+    """Record in the call record that the answer has begun, and the memories in its prompt."""
     call = CALL.get()
-    call.model_began = True
+    call.answer_began = True
     call.memory_hits = Counter(memory.source.name.lower() for memory in event.memories)
 
 

@@ -47,7 +47,7 @@ class ServerDraining(Exception):
 
 
 class InterruptedByDrain(Exception):
-    """The server is shutting down, and the model had already begun."""
+    """The server is shutting down, and the answer had already begun."""
 
 
 class ServerBusy(Failure):

@@ -81,8 +81,8 @@ class Call:
     """Requests to the API of the model and of its fallbacks."""
     memory_hits: Mapping[str, int] = field(default_factory=dict)
     """Number of memories in the prompt by source."""
-    model_began: bool = False
-    """The model's work is billed from here on, so the status must not be one that proxies retry."""
+    answer_began: bool = False
+    """Whether the caller is told that the answer, new or stored, has begun. No status that proxies retry may follow."""
     replayed: bool | None = None
     """Whether the answer was stored by an earlier call. None: there is no answer."""
     response_model: str = ""

@@ -39,7 +39,9 @@ class RunningCalls:
             await asyncio.wait(self._running, timeout=seconds)
 
     async def end(self) -> None:
-        """End the remaining calls as SERVER_DRAINING.
+        """End the remaining calls as SERVER_DRAINING: UNAVAILABLE before their answer has begun, else ABORTED.
+
+        That includes a stored answer: a call that has told its caller that the answer begins is never UNAVAILABLE.
 
         Returns after at most END_SECONDS, even if a call does not end, for instance because its caller does not read.
         """
@@ -62,5 +64,5 @@ class RunningCalls:
         except asyncio.CancelledError:
             if not self._ending:
                 raise
-            failure = InterruptedByDrain if CALL.get().model_began else ServerDraining
+            failure = InterruptedByDrain if CALL.get().answer_began else ServerDraining
             raise failure("the server is shutting down") from None

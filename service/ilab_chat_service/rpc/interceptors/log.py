@@ -149,7 +149,7 @@ def answer_fields(call: Call) -> Iterator[tuple[str, object]]:
         yield "replayed", call.replayed
     if call.stored is not None:
         yield "stored", call.stored
-    if call.model_began or call.replayed is not None:
+    if call.answer_began or call.replayed is not None:
         for source, count in sorted(call.memory_hits.items()):
             yield f"memories.{source}", count
     if call.response_model:
