@@ -62,8 +62,10 @@ LONG_TEXT_BYTES = 4096
 #: Calls of MemoryService that read, exports, and calls that write, that run at once: fewer than the threads, so that
 #: the chat always has some.
 MEMORY_READS, MEMORY_EXPORTS, MEMORY_WRITES = 4, 3, 4
-#: Erasures that run at once. They may wait for minutes until the memory's file may be rewritten, so they have threads
-#: of their own: one each, one for unfinished erasures, and one for the check of a large file.
+#: Calls of MemoryService that erase, which run at once. An erasure may wait for minutes until the memory's file may be
+#: rewritten, so erasures have threads of their own. Two more threads are for the rest that runs there: unfinished
+#: erasures, expiry, the check of a large file, sizes for metrics, and erasures that a turn asks for. Only the number of
+#: concurrent chat calls limits how many turns ask for one; an erasure without a thread waits.
 MEMORY_ERASURES = 8
 ERASURE_THREADS = MEMORY_ERASURES + 2
 #: Imports that run at once. Each waits for what its caller sends, on a thread of its own.

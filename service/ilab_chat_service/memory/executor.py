@@ -123,7 +123,10 @@ def open_database(settings: MemorySettings, config: Config) -> tuple[ILabMemory,
 
 
 class MemoryExecutor:
-    """An open ILabMemory whose calls run on threads. Reads, writes, erasures and imports have separate threads.
+    """An open ILabMemory whose calls run on threads.
+
+    Each kind of call has separate threads: reads, writes, scans of all text, erasures (with checks, expiry and sizes),
+    imports, steps of consolidation, and steps of embedding.
 
     `place`: its file or database, without secrets.
 
