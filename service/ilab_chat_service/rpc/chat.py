@@ -14,7 +14,7 @@ from ilab_chat.v1 import chat_pb2, chat_pb2_grpc
 from ilab_chat_service.auth.callers import act_for
 from ilab_chat_service.limits import CHAT_BYTES
 from ilab_chat_service.rpc.chat_validation import turn_request
-from ilab_chat_service.rpc.deadlines import Limit
+from ilab_chat_service.rpc.deadlines import CallDeadline
 from ilab_chat_service.rpc.streams import EventWriter, OpenStreams, send_initial_metadata
 from ilab_chat_service.telemetry.call_record import CALL
 from ilab_chat_service.turn_events import Completed, Delta, Generated, ReasoningDelta, Started
@@ -79,9 +79,9 @@ class ChatService(chat_pb2_grpc.ChatServiceServicer):
         """Answer when the turn is stored."""
         turn = await self._accepted(request)
         async with (
-            Limit(self._deadlines, context.time_remaining()) as limit,
+            CallDeadline(self._deadlines, context.time_remaining()) as deadline,
             self._admission.slot(turn.user_id),
-            aclosing(self._turns.run(turn, until=limit.model_until)) as events,
+            aclosing(self._turns.run(turn, until=deadline.model_until)) as events,
         ):
             async for event in events:
                 match event:
@@ -90,7 +90,7 @@ class ChatService(chat_pb2_grpc.ChatServiceServicer):
                         record_start(event)
                         await send_initial_metadata(context)
                     case Generated():
-                        limit.model_is_done()
+                        deadline.model_is_done()
                     case Completed():
                         return response(event, turn)
         raise AssertionError("the turn ended without an event that completes it")
@@ -106,20 +106,20 @@ class ChatService(chat_pb2_grpc.ChatServiceServicer):
         async with (
             # First, so that the slot is free while this waits for the caller.
             EventWriter(context.write, self._heartbeat_seconds) as writer,
-            Limit(self._deadlines, context.time_remaining()) as limit,
+            CallDeadline(self._deadlines, context.time_remaining()) as deadline,
             self._admission.slot(turn.user_id) as slot,
-            aclosing(self._turns.run(turn, until=limit.model_until, joins=True)) as events,
+            aclosing(self._turns.run(turn, until=deadline.model_until, joins=True)) as events,
         ):
-            with self.streams.entered(writer, limit):
+            with self.streams.entered(writer, deadline):
                 async for event in events:
                     try:
-                        await self._write(event, turn, writer, limit)
+                        await self._write(event, turn, writer, deadline)
                     except BaseException:
                         # gRPC keeps the message, and the call, until its caller reads, cancels or disconnects.
                         slot.keep_counting()
                         raise
 
-    async def _write(self, event: Event, turn: TurnRequest, writer: EventWriter, limit: Limit) -> None:
+    async def _write(self, event: Event, turn: TurnRequest, writer: EventWriter, deadline: CallDeadline) -> None:
         match event:
             case Started():
                 record_start(event)
@@ -129,7 +129,7 @@ class ChatService(chat_pb2_grpc.ChatServiceServicer):
             case ReasoningDelta(text):
                 await writer.write(chat_pb2.StreamChatResponse(reasoning_delta=chat_pb2.ReasoningDelta(text=text)))
             case Generated():
-                limit.model_is_done()
+                deadline.model_is_done()
             case Completed():
                 await writer.write(chat_pb2.StreamChatResponse(completed=response(event, turn)))
 
@@ -154,9 +154,9 @@ class ChatService(chat_pb2_grpc.ChatServiceServicer):
     ) -> chat_pb2.PreviewPromptResponse:
         """Return the prompt that Chat would send."""
         turn = await self._accepted(request)
-        async with Limit(self._deadlines, context.time_remaining()) as limit:
+        async with CallDeadline(self._deadlines, context.time_remaining()) as deadline:
             # No model is asked, and nothing is stored.
-            limit.model_is_done()
+            deadline.model_is_done()
             async with self._admission.slot(turn.user_id):
                 return preview_response(await self._turns.preview(turn), turn)
 

@@ -32,8 +32,8 @@ class Deadlines:
         return max(call_seconds - self.reserve, call_seconds / 2)
 
 
-class Limit:
-    """The time limit of one call, a context manager around its work.
+class CallDeadline:
+    """The deadline of one call, a context manager around its work.
 
     It cancels the block when the model's time is up or, after `model_is_done`, when the call's time is up. The block
     sees the same as when its caller cancels, so what the model has written is stored.

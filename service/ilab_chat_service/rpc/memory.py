@@ -14,7 +14,7 @@ from ilab_chat_service.limits import SEARCH_PAGE_SIZE, SEARCH_PAGE_SIZE_MOST
 from ilab_chat_service.memory.adapter import erase_observations
 from ilab_chat_service.rpc import memory_admission as limits
 from ilab_chat_service.rpc import memory_converters as models
-from ilab_chat_service.rpc.deadlines import Limit
+from ilab_chat_service.rpc.deadlines import CallDeadline
 from ilab_chat_service.rpc.errors import InvalidFields, NotFound
 from ilab_chat_service.rpc.idempotent_writes import M, WriteCall, once
 from ilab_chat_service.rpc.memory_admission import admission
@@ -365,14 +365,14 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
     ) -> None:
         """Send everything of the user."""
         accept(request)
-        async with Limit(limits.LONG_CALL_TIME, context.time_remaining()):
+        async with CallDeadline(limits.LONG_CALL_TIME, context.time_remaining()):
             await self._exports.run(request.user_id, partial(self._export, request, context))
 
     async def ImportUser(
         self, request_iterator: AsyncIterator[memory_pb2.ImportUserRequest], context: Context
     ) -> memory_pb2.ImportUserResponse:
         """Add the items that the caller sends."""
-        async with Limit(limits.LONG_CALL_TIME, context.time_remaining()):
+        async with CallDeadline(limits.LONG_CALL_TIME, context.time_remaining()):
             importing = await Import.begun(request_iterator)
             accept(importing.first)
             caller = CALL.get().caller or host_of(context.peer())
@@ -448,7 +448,7 @@ class MemoryService(memory_pb2_grpc.MemoryServiceServicer):
         slots: Admission,
         work: Callable[[], Awaitable[T]],
     ) -> T:
-        async with Limit(deadlines, context.time_remaining()):
+        async with CallDeadline(deadlines, context.time_remaining()):
             with library_limits():
                 return await slots.run(request.user_id, work, size=request.ByteSize())
 

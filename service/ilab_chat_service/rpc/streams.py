@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
 
     from ilab_chat_service.rpc.admission import Admission
-    from ilab_chat_service.rpc.deadlines import Limit
+    from ilab_chat_service.rpc.deadlines import CallDeadline
 
 HEARTBEAT = chat_pb2.StreamChatResponse(heartbeat=chat_pb2.Heartbeat())
 
@@ -131,12 +131,12 @@ class OpenStreams:
 
     def __init__(self, admission: Admission) -> None:
         self._admission = admission
-        self._streams: dict[EventWriter, Limit] = {}
+        self._streams: dict[EventWriter, CallDeadline] = {}
 
     @contextmanager
-    def entered(self, writer: EventWriter, limit: Limit) -> Iterator[None]:
-        """Watch the stream of *writer* during the block. It is ended through *limit*."""
-        self._streams[writer] = limit
+    def entered(self, writer: EventWriter, deadline: CallDeadline) -> Iterator[None]:
+        """Watch the stream of *writer* during the block. It is ended through *deadline*."""
+        self._streams[writer] = deadline
         try:
             yield
         finally:
