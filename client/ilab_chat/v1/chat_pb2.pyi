@@ -809,10 +809,10 @@ class StreamChatResponse(_message.Message):
     REASONING_DELTA_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def started(self) -> Global___ChatStarted:
-        """The model has begun to reason or to answer. From here on the work is billed. If the call fails now, the server
-        reports ABORTED, or DEADLINE_EXCEEDED if a deadline passed or the caller did not read the stream. It never
-        reports UNAVAILABLE, because proxies repeat that. If the connection is lost, the caller's own gRPC library
-        reports UNAVAILABLE, without details.
+        """The answer begins. Unless it is a stored one, the model has begun to reason or to write, and its work is billed
+        from here on. If the call fails now, the server reports ABORTED, or DEADLINE_EXCEEDED if a deadline passed or the
+        caller did not read the stream. It never reports UNAVAILABLE, because proxies repeat that. If the connection is
+        lost, the caller's own gRPC library reports UNAVAILABLE, without details.
         """
 
     @_builtins.property
@@ -821,7 +821,7 @@ class StreamChatResponse(_message.Message):
 
     @_builtins.property
     def completed(self) -> Global___ChatResponse:
-        """The turn is stored. Always the last event."""
+        """The whole answer. If the call stores a turn, it is stored now. Always the last event."""
 
     @_builtins.property
     def heartbeat(self) -> Global___Heartbeat:
@@ -852,7 +852,7 @@ Global___StreamChatResponse: _TypeAlias = StreamChatResponse  # noqa: Y015
 
 @_typing.final
 class ChatStarted(_message.Message):
-    """Sent when the model begins to work. The fields have the same meaning as in ChatResponse."""
+    """Sent when the answer begins. The fields have the same meaning as in ChatResponse."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

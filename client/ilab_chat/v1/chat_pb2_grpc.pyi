@@ -51,7 +51,8 @@ class ChatServiceStub:
 
       - It receives `started`, the deltas so far, the later deltas, and `completed` with `replayed` set.
       - If the answer already has more than 65,536 characters, it receives the whole reply as one delta before
-        `completed`.
+        `completed`. A caller that falls that far behind the others receives the rest of the reply like this. Neither
+        receives more reasoning.
       - The model is asked once. It is stopped when the last caller leaves.
 
     A repeat on another server waits for the stored answer.
@@ -84,7 +85,8 @@ class ChatServiceAsyncStub(ChatServiceStub):
 
       - It receives `started`, the deltas so far, the later deltas, and `completed` with `replayed` set.
       - If the answer already has more than 65,536 characters, it receives the whole reply as one delta before
-        `completed`.
+        `completed`. A caller that falls that far behind the others receives the rest of the reply like this. Neither
+        receives more reasoning.
       - The model is asked once. It is stopped when the last caller leaves.
 
     A repeat on another server waits for the stored answer.
@@ -126,7 +128,8 @@ class ChatServiceServicer(metaclass=_abc_1.ABCMeta):
 
           - It receives `started`, the deltas so far, the later deltas, and `completed` with `replayed` set.
           - If the answer already has more than 65,536 characters, it receives the whole reply as one delta before
-            `completed`.
+            `completed`. A caller that falls that far behind the others receives the rest of the reply like this. Neither
+            receives more reasoning.
           - The model is asked once. It is stopped when the last caller leaves.
 
         A repeat on another server waits for the stored answer.
