@@ -12,9 +12,10 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 
 from ilab_chat.v1 import chat_pb2, chat_pb2_grpc
-from ilab_chat_service.rpc.deadlines import Deadlines
+from ilab_chat_service.rpc.deadlines import CallDeadline, Deadlines
 from ilab_chat_service.server import serving
 from ilab_chat_service.settings import Settings
+from ilab_chat_service.telemetry.call_record import CALL, Call, seconds_to_deadline
 from ilab_memory import ILabMemory
 from ilab_memory.core.models import Observation
 from upstream import Reply, Upstream
@@ -30,6 +31,13 @@ def test_call_time_is_the_deadline_or_the_default_up_to_the_maximum(remaining: f
 @pytest.mark.parametrize(("call", "model"), [(10, 9.5), (1, 0.5), (0.2, 0.1)])
 def test_model_time_is_the_call_time_without_the_reserve_and_at_least_half(call: float, model: float) -> None:
     assert DEADLINES.model_seconds(call) == model
+
+
+async def test_reads_of_memory_end_with_the_call_also_if_its_caller_sets_no_deadline() -> None:
+    CALL.set(Call(method="m", correlation_id="c", retry_attempt=0))
+    assert seconds_to_deadline() is None
+    CallDeadline(DEADLINES, None)
+    assert 0 < (seconds_to_deadline() or 0) <= DEADLINES.default
 
 
 def stored(settings: Settings) -> list[str]:

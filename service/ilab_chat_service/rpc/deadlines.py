@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from ilab_chat_service.rpc.errors import DeadlineExceeded
+from ilab_chat_service.telemetry.call_record import CALL
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -52,6 +54,9 @@ class CallDeadline:
         self._call_until = now + seconds
         self._text = "deadline exceeded"
         self._timer = asyncio.timeout_at(self.model_until)
+        if call := CALL.get(None):
+            # For reads of the memory: the threads that they run on cannot be cancelled.
+            call.until = time.monotonic() + seconds
 
     def model_is_done(self) -> None:
         """Allow the rest of the call to use the reserve."""

@@ -60,7 +60,7 @@ class Call:
     retry_attempt: int = 0
     """Number of earlier attempts by the caller's gRPC."""
     until: float | None = None
-    """The caller's deadline, by `time.monotonic`. None: it has none."""
+    """When its time is up, by `time.monotonic`. None: it has not begun its work."""
     caller: str = ""
     """Name of the caller's identity, which is never a person's. Empty: not authenticated."""
     user_id: str = ""
@@ -107,7 +107,7 @@ CALL: ContextVar[Call] = ContextVar("call")
 
 
 def seconds_to_deadline() -> float | None:
-    """Return the seconds to the deadline of the running call, negative after it. None: no call, or no deadline."""
+    """Return the seconds that the running call still has, negative after its end. None: it has not begun its work."""
     call = CALL.get(None)
     return None if call is None or call.until is None else call.until - time.monotonic()
 

@@ -79,8 +79,6 @@ class CallLog:
         began = time.perf_counter()
         call = new_record(details)
         name = call.method
-        if (remaining := context.time_remaining()) is not None:
-            call.until = time.monotonic() + remaining
         CALL.set(call)
         if self._traces:
             self._traces.call_began(call, began)
