@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.async_api import Browser, Page, Route, expect
@@ -196,9 +197,8 @@ async def test_broken_stream_is_taken_up_again_without_a_second_request(
 @asynccontextmanager
 async def breakable(address: str) -> AsyncIterator[tuple[str, Callable[[], None]]]:
     """Forward connections to *address*. The function cuts those of clients; the gateway does not notice."""
-    clients: list[asyncio.StreamWriter] = []
-    gateways: list[asyncio.StreamWriter] = []
-    tasks: list[asyncio.Task[None]] = []
+    clients: set[asyncio.StreamWriter] = set()
+    running: set[asyncio.Task[Any]] = set()
 
     async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
@@ -206,12 +206,17 @@ async def breakable(address: str) -> AsyncIterator[tuple[str, Callable[[], None]
                 writer.write(data)
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        host, port = address.split(":")
-        gateway_reader, gateway_writer = await asyncio.open_connection(host, int(port))
-        clients.append(writer)
-        gateways.append(gateway_writer)
-        tasks.append(asyncio.create_task(forward(reader, gateway_writer)))
-        tasks.append(asyncio.create_task(forward(gateway_reader, writer)))
+        with ExitStack() as stack:
+            stack.callback(writer.transport.abort)
+            task = asyncio.current_task()
+            assert task
+            running.add(task)
+            stack.callback(running.discard, task)
+            clients.add(writer)
+            host, port = address.split(":")
+            gateway_reader, gateway_writer = await asyncio.open_connection(host, int(port))
+            stack.callback(gateway_writer.transport.abort)
+            await asyncio.gather(forward(reader, gateway_writer), forward(gateway_reader, writer))
 
     def cut() -> None:
         for writer in clients:
@@ -223,8 +228,6 @@ async def breakable(address: str) -> AsyncIterator[tuple[str, Callable[[], None]
         yield f"{host}:{port}", cut
     finally:
         server.close()
-        for writer in clients + gateways:
-            writer.transport.abort()
-        for task in tasks:
+        for task in [*running]:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*running, return_exceptions=True)
