@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -44,7 +45,7 @@ from ilab_chat import (
     TurnRetention,
     Usage,
 )
-from ilab_chat.cli import environment, notes, output
+from ilab_chat.cli import environment, is_interrupt, notes, output
 from ilab_chat.testing import ScriptedServer
 from ilab_chat.v1.memory_pb2 import ForgetUserResponse, ListFactsResponse
 from ilab_chat_gateway.settings import Settings as GatewaySettings
@@ -578,6 +579,20 @@ async def test_http_port_in_place_of_the_grpc_port_says_what_to_type(command: tu
     assert finished.err.endswith(
         f"(an HTTP server answers at 127.0.0.1:{port}; give the gRPC port, as in --address 127.0.0.1:50051)\n"
     )
+
+
+def test_ctrl_c_while_a_lock_is_waited_for_is_an_interrupt() -> None:
+    with pytest.raises(RuntimeError) as failed:
+        interrupted_wait(threading.Lock())
+    assert is_interrupt(failed.value)
+    assert not is_interrupt(RuntimeError())
+
+
+def interrupted_wait(lock: threading.Lock) -> None:
+    """Fail as `Condition.wait` does when Ctrl-C comes before it holds its lock again."""
+    with lock:
+        lock.release()
+        raise KeyboardInterrupt
 
 
 async def test_ctrl_c_stops_an_answer_and_not_the_conversation(

@@ -60,7 +60,9 @@ def _run(argv: Sequence[str]) -> int:
     except output.CommandError as error:
         output.complain(str(error))
         return error.exit_code
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, RuntimeError) as error:
+        if not is_interrupt(error):
+            raise
         # A second one ends the process at once, whatever still closes.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         return output.EXIT_INTERRUPTED
@@ -69,6 +71,16 @@ def _run(argv: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return output.EXIT_FAILED
     return code
+
+
+def is_interrupt(error: BaseException | None) -> bool:
+    """Return whether *error* is due to a Ctrl-C.
+
+    If one comes while grpcio waits for a condition, the lock is not held again, and leaving it raises RuntimeError.
+    """
+    while error and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error is not None
 
 
 def _version() -> str:
