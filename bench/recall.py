@@ -32,7 +32,7 @@ import recall_inflected as inflected
 import recall_material as material
 import recall_unshared as unshared
 from ilab_memory import Config, Embedder, ILabMemory
-from ilab_memory.recall import analysis, coverage, meaning, mem_recall, mem_search, ranking, relevance
+from ilab_memory.recall import analysis, bm25f, coverage, meaning, mem_recall, mem_search, ranking
 from ilab_memory.semantic import LocalEmbedder
 
 TOP = 10
@@ -185,7 +185,7 @@ def changed(module: ModuleType, **values: object) -> Iterator[None]:
 
 def weights(**changes: float) -> dict[str, float]:
     """Return the weights of the fields with *changes*."""
-    return ranking.WEIGHTS | changes
+    return bm25f.WEIGHTS | changes
 
 
 Changes = dict[str, object]
@@ -197,25 +197,25 @@ PLAIN: Changes = {
     "WEIGHTS": weights(reply=1.0, tail=1.0),
 }
 VARIANTS: dict[str, tuple[ModuleType, Changes]] = {
-    "as is": (ranking, {}),
+    "as is": (bm25f, {}),
     "without stemming": (analysis, {"stem": lambda word: word}),
     "with stop words": (mem_search, {"STOP_TERMS": frozenset()}),
-    "without the words of neighbours": (ranking, {"NEIGHBOUR_WEIGHT": 0.0, "NEIGHBOUR_WEIGHT_OF_A_TURN": 0.0}),
-    "neighbours of a turn weigh as much as of a message": (ranking, {"NEIGHBOUR_WEIGHT_OF_A_TURN": 0.4}),
-    "neighbours weigh as much as the row": (ranking, {"NEIGHBOUR_WEIGHT": 1.0, "NEIGHBOUR_WEIGHT_OF_A_TURN": 1.0}),
-    "neighbours count every occurrence": (ranking, {"NEIGHBOUR_TIMES": 10**6}),
-    "neighbours not capped at 40 words": (ranking, {"NEIGHBOUR_TERMS": 10**6}),
-    "replies weigh as much as the user's words": (ranking, {"WEIGHTS": weights(reply=1.0)}),
-    "replies count every occurrence": (ranking, {"COUNTED_ONCE": frozenset()}),
-    "replies not capped at 80 words": (ranking, {"WEIGHTS": weights(tail=0.6)}),
-    "without replies": (ranking, {"WEIGHTS": weights(reply=0.0, tail=0.0)}),
-    "usual length normalization (b = 0.75)": (ranking, {"B": 0.75}),
-    "all rows ranked exactly, not only 200": (ranking, {"MAX_RANKED": 10**6}),
-    "plain OR over the text: no fields, no neighbours": (ranking, PLAIN),
+    "without the words of neighbours": (bm25f, {"NEIGHBOUR_WEIGHT": 0.0, "NEIGHBOUR_WEIGHT_OF_A_TURN": 0.0}),
+    "neighbours of a turn weigh as much as of a message": (bm25f, {"NEIGHBOUR_WEIGHT_OF_A_TURN": 0.4}),
+    "neighbours weigh as much as the row": (bm25f, {"NEIGHBOUR_WEIGHT": 1.0, "NEIGHBOUR_WEIGHT_OF_A_TURN": 1.0}),
+    "neighbours count every occurrence": (bm25f, {"NEIGHBOUR_TIMES": 10**6}),
+    "neighbours not capped at 40 words": (bm25f, {"NEIGHBOUR_TERMS": 10**6}),
+    "replies weigh as much as the user's words": (bm25f, {"WEIGHTS": weights(reply=1.0)}),
+    "replies count every occurrence": (bm25f, {"COUNTED_ONCE": frozenset()}),
+    "replies not capped at 80 words": (bm25f, {"WEIGHTS": weights(tail=0.6)}),
+    "without replies": (bm25f, {"WEIGHTS": weights(reply=0.0, tail=0.0)}),
+    "usual length normalization (b = 0.75)": (bm25f, {"B": 0.75}),
+    "all rows ranked exactly, not only 200": (bm25f, {"MAX_RANKED": 10**6}),
+    "plain OR over the text: no fields, no neighbours": (bm25f, PLAIN),
 }
 RECALL_VARIANTS: dict[str, tuple[ModuleType, Changes]] = {
     "mem_recall": (mem_recall, {}),
-    "mem_recall without floors": (relevance, {"NAME_FLOOR": 0.0, "PERSONAL_FLOOR": 0.0, "FLOOR": 0.0}),
+    "mem_recall without floors": (ranking, {"NAME_FLOOR": 0.0, "PERSONAL_FLOOR": 0.0, "FLOOR": 0.0}),
     "mem_recall without the words of neighbours": (coverage, {"NEARBY": dict.fromkeys((1, 2, -1), 0.0)}),
     "mem_recall with undamped rarity": (coverage, {"DAMPING": 1.0}),
     "mem_recall with questions like statements": (mem_recall, {"QUESTION": (1.0, 1.0, 1.0)}),

@@ -29,7 +29,7 @@ import recall_long as long
 import recall_material as material
 import recall_unshared as unshared
 from ilab_memory import Config, Embedder, ILabMemory
-from ilab_memory.recall import coverage, meaning, mem_recall, relevance, speakers, spelling
+from ilab_memory.recall import coverage, meaning, mem_recall, ranking, speakers, spelling
 from ilab_memory.semantic import LocalEmbedder
 from recall import TOP, changed, filled, slots_for, title_of, turn
 
@@ -253,17 +253,17 @@ Changes = Sequence[tuple[ModuleType, dict[str, object]]]
 #: Changes that switch off one signal each.
 ABLATION: dict[str, Changes] = {
     "without the words of neighbours": [(coverage, {"NEARBY": dict.fromkeys((1, 2, -1), 0.0)})],
-    "without the length of a row": [(relevance, {"TURN_GAIN": 0.0, "MESSAGE_GAIN": 0.0})],
+    "without the length of a row": [(ranking, {"TURN_GAIN": 0.0, "MESSAGE_GAIN": 0.0})],
     "without the speaker's name": [
-        (relevance, {"SPEAKER_GAIN": 0.0}),
+        (ranking, {"SPEAKER_GAIN": 0.0}),
         (speakers, {"LEAST_ROWS": 10**9, "SHARE_OF_ROWS": 2.0}),
     ],
-    "without times for when": [(relevance, {"TIME_GAIN": 0.0})],
+    "without times for when": [(ranking, {"TIME_GAIN": 0.0})],
     "without recency": [(mem_recall, {"RECENCY_GAIN": 0.0})],
     "with questions like statements": [(mem_recall, {"QUESTION": (1.0, 1.0, 1.0)})],
     "without dates as times": [(mem_recall, {"_dated": lambda _, found: found})],
     "without other spellings": [(spelling, {"MOST_WAYS": 0, "MOST_WAYS_OF_WORLD": 0, "MOST_IDS": 0})],
-    "without whole lists": [(relevance, {"WHOLE_LIST": 0})],
+    "without whole lists": [(ranking, {"WHOLE_LIST": 0})],
     "with undamped rarity": [(coverage, {"DAMPING": 1.0})],
     "without reserved places": [(meaning, {"EVERY": 1_000_000})],
     "without the gain by cosine": [(meaning, {"GAIN": 0.0, "GAIN_UNCOVERED": 0.0})],
@@ -282,8 +282,8 @@ def _changes(*, by_meaning: bool) -> Iterator[tuple[str, Changes]]:
             yield f"floors of the cosine {change:+.2f}", [(meaning, values)]
         return
     for factor in COVERAGES:
-        values = {name: getattr(relevance, name) * factor for name in COVERAGE_FLOORS}
-        yield f"floors of the coverage x {factor:.2f}", [(relevance, values)]
+        values = {name: getattr(ranking, name) * factor for name in COVERAGE_FLOORS}
+        yield f"floors of the coverage x {factor:.2f}", [(ranking, values)]
 
 
 def main() -> None:

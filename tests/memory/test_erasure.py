@@ -21,9 +21,9 @@ import pytest
 from ilab_memory import Config, ILabMemory, StorageError
 from ilab_memory.stores.sqlite import (
     SQLiteStore,
+    byte_erasure,
     erasure_schedule,
     group_commit,
-    page_erasure,
     request_rewrite,
     user_erasure,
 )
@@ -217,7 +217,7 @@ def test_calling_again_completes_a_pending_erasure(path: Path) -> None:
 KILLED = """
 import os, sys
 from ilab_memory import ILabMemory
-from ilab_memory.stores.sqlite.page_erasure import Rewriter
+from ilab_memory.stores.sqlite.byte_erasure import Rewriter
 Rewriter.rewrite = lambda _: os._exit(9)
 mem = ILabMemory.from_path(sys.argv[1])
 for number in range(500):
@@ -380,7 +380,7 @@ def test_saves_go_on_while_the_pages_are_overwritten(path: Path, monkeypatch: py
 def test_many_pages_of_other_saves_are_overwritten_while_saves_go_on(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(page_erasure, "MOST_PAGES_AT_ONCE", 0)
+    monkeypatch.setattr(byte_erasure, "MOST_PAGES_AT_ONCE", 0)
     overwrite = PageFile.overwrite
     threads: list[str] = []
 
@@ -450,16 +450,16 @@ def test_rewrite_costs_more_the_longer_saves_waited_for_it() -> None:
 def test_next_rewrite_pauses_forty_times_as_long_as_saves_waited(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     late = 0.0
     monkeypatch.setattr(
-        page_erasure, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + late, sleep=time.sleep)
+        byte_erasure, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + late, sleep=time.sleep)
     )
-    step = page_erasure._Pass.step
+    step = byte_erasure._Pass.step
 
-    def step_slowly(one: page_erasure._Pass, most: int, patience: float) -> set[int] | None:
+    def step_slowly(one: byte_erasure._Pass, most: int, patience: float) -> set[int] | None:
         nonlocal late
         late += 10.0
         return step(one, most, patience)
 
-    monkeypatch.setattr(page_erasure._Pass, "step", step_slowly)
+    monkeypatch.setattr(byte_erasure._Pass, "step", step_slowly)
     with opened(path) as mem:
         save(mem, "alice", "marker")
         assert mem.mem_forget("alice") == 1

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from ilab_memory import Config, ILabMemory
 from ilab_memory.core.store import EXACT_POSITIONS
 from ilab_memory.recall.analysis import fields
+from ilab_memory.recall.bm25f import NEIGHBOUR_TERMS
 from ilab_memory.recall.coverage import MOST_EXACT
-from ilab_memory.recall.ranking import NEIGHBOUR_TERMS
 from ilab_memory.stores.postgres import PostgresStore
 from ilab_memory.stores.postgres.blind_index import IndexEntry, places, token
 from ilab_memory.stores.sqlite import SQLiteStore

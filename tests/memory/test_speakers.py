@@ -5,7 +5,7 @@ import pytest
 from ilab_memory import ILabMemory
 from ilab_memory.core.store import Document
 from ilab_memory.recall.message_query import read
-from ilab_memory.recall.relevance import length_gain
+from ilab_memory.recall.ranking import length_gain
 from ilab_memory.recall.speakers import as_speaker, label, without_label
 from memory.concepts import Concepts
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ilab_memory.core.store import Document, Posting, TermStatistics
-from ilab_memory.recall import ranking
+from ilab_memory.recall import bm25f
 from ilab_memory.recall.analysis import Fields
 from ilab_memory.recall.message_query import Asked
 
@@ -117,7 +117,7 @@ def weights(
             continue
         found = frequencies.get(term, _IN_NO_ROW)
         frequency = found.rows if asked.asks_assistant else found.said
-        worth[term] = weight * ranking.idf(rows, frequency) ** DAMPING
+        worth[term] = weight * bm25f.idf(rows, frequency) ** DAMPING
     for joined, parts in asked.compounds.items():
         # A hyphenated word counts as one word or by its parts, as the user writes it.
         unknown = [part for part in parts if part in worth and not said.get(part)]
@@ -182,7 +182,7 @@ def coverage(
         said = _frequencies(known, documents, usual)
         for number, frequency in said.items():
             row = found[number]
-            row.said += share * min(1.0, (1 + ranking.K1) * frequency / (ranking.K1 + frequency))
+            row.said += share * min(1.0, (1 + bm25f.K1) * frequency / (bm25f.K1 + frequency))
             row.said_terms |= bit
         replied = _replied(known, replies=replies)
         for number, part in replied.items():
@@ -202,7 +202,7 @@ def _frequencies(places: Sequence[Posting], documents: Mapping[int, Document], u
     for number, field, _ in places:
         if field in _SAID:
             length = documents[number].said_terms / usual
-            found[number] = found.get(number, 0.0) + max(LONG_ROW, 1 / (1 - ranking.B + ranking.B * length))
+            found[number] = found.get(number, 0.0) + max(LONG_ROW, 1 / (1 - bm25f.B + bm25f.B * length))
     return found
 
 
@@ -224,7 +224,7 @@ def _nearby(places: Sequence[Posting], documents: Mapping[int, Document]) -> Map
     for number, field, position in places:
         document = documents[number]
         before = {"said": 0, "reply": document.said_terms}.get(field)
-        if before is None or before + position >= ranking.NEIGHBOUR_TERMS:
+        if before is None or before + position >= bm25f.NEIGHBOUR_TERMS:
             continue
         for distance, weight in NEARBY.items():
             near = documents.get(number + distance)

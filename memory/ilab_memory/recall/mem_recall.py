@@ -21,7 +21,7 @@ from ilab_memory.recall.meaning import Meaning
 from ilab_memory.recall.message_query import MAX_TERMS, Asked
 from ilab_memory.recall.passage import DEEP_CHARACTERS, HEAD_CHARACTERS, Finder
 from ilab_memory.recall.period import said_within
-from ilab_memory.recall.relevance import (
+from ilab_memory.recall.ranking import (
     WHOLE_LIST,
     Candidate,
     Scored,

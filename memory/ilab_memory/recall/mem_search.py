@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from ilab_memory.core.models import ObservationCompact
 from ilab_memory.core.store import Document, Preview, Store
-from ilab_memory.recall import ranking
+from ilab_memory.recall import bm25f
 from ilab_memory.recall.analysis import forms, terms
 from ilab_memory.recall.equivalent_terms import EquivalentTerms
 from ilab_memory.recall.languages import ENGLISH
@@ -49,7 +49,7 @@ class Question:
         """How many rows are ranked exactly; None for all, because a filter may reject any of them."""
         if self.types is not None or self.types_exclude:
             return None
-        return min(max(ranking.MAX_RANKED, self.limit), _MOST_ROWS)
+        return min(max(bm25f.MAX_RANKED, self.limit), _MOST_ROWS)
 
 
 class _Ranked(NamedTuple):
@@ -128,11 +128,11 @@ def _by_terms(store: Store, question: Question, now: datetime) -> _Found:
     index = EquivalentTerms(store, question.user_id, forms(question.query, wanted, most=QUERY_CHARACTERS))
     statistics, postings, rows = index.matches(
         wanted,
-        most_places=ranking.MAX_PLACES,
+        most_places=bm25f.MAX_PLACES,
         preview_characters=PREVIEW_CHARACTERS,
         now=now,
     )
-    affordable = ranking.affordable(statistics)
+    affordable = bm25f.affordable(statistics)
     if not affordable:
         return _Found()
     # The next reads may see a later state: rows deleted since are skipped.
@@ -143,17 +143,17 @@ def _by_terms(store: Store, question: Question, now: datetime) -> _Found:
     if rows is not None:
         documents = {number: document for number, (document, _) in rows.items()}
         previews = {number: preview for number, (_, preview) in rows.items()}
-        return _Found(ranking.bm25(postings, documents, statistics), documents, previews)
-    numbers = ranking.shortlist(postings, statistics, question.at_most)
+        return _Found(bm25f.bm25(postings, documents, statistics), documents, previews)
+    numbers = bm25f.shortlist(postings, statistics, question.at_most)
     known = store.documents(question.user_id, numbers, now=now)
-    return _Found(ranking.bm25(postings, known, statistics), known)
+    return _Found(bm25f.bm25(postings, known, statistics), known)
 
 
 def _by_substring(store: Store, question: Question, now: datetime) -> _Found:
     text = question.query.strip()
     if len(text) > LONGEST_SUBSTRING:
         return _Found()
-    at_most = ranking.MAX_PLACES if question.at_most is None else question.at_most
+    at_most = bm25f.MAX_PLACES if question.at_most is None else question.at_most
     numbers = store.containing(question.user_id, text, at_most=at_most, most_characters=SEARCHED_CHARACTERS)
     if not numbers:
         return _Found()

@@ -1,125 +1,131 @@
-"""BM25F over the fields of an observation and the words of its neighbours. Pure: every store ranks alike.
+"""Which rows are results of the search for a prompt: floors of the coverage, gains besides it, and the choice. Pure.
 
-BM25F: S. Robertson, H. Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond", 2009, section 3.6.
-
-The neighbours of an observation are those that its user saved just before and after it in the same session. Their words
-are not indexed with it. Instead, each occurrence of a term also counts, with a low weight, for the observations around
-it. So saving, updating or forgetting a neighbour changes the ranking at once, and no index has to be updated for it.
+Of what was said several times one row is chosen, and some places are for the rows that are nearest in meaning.
 """
 
-import heapq
-import math
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from math import log
+from typing import NamedTuple
 
-from ilab_memory.core.store import Document, Posting, TermStatistics
+from ilab_memory.core.store import Document, Preview
+from ilab_memory.recall import dates, meaning, speakers
+from ilab_memory.recall.analysis import UNSPACED
+from ilab_memory.recall.coverage import Covered
+from ilab_memory.recall.message_query import Asked
+from ilab_memory.recall.passage import Parts
 
-#: Weights of the fields. Measured, see bench/recall.py.
-WEIGHTS = {"title": 1.0, "said": 1.0, "reply": 0.3, "tail": 0.1}
-#: Fields in which repetitions of a term do not count: a reply repeats the words of its topic.
-COUNTED_ONCE = frozenset({"reply", "tail"})
-#: Weight of a term in a neighbour, for a message and for a turn, which contains its own question and answer.
-NEIGHBOUR_WEIGHT, NEIGHBOUR_WEIGHT_OF_A_TURN = 0.4, 0.15
-#: Occurrences in the neighbours that count, so that the topic of the neighbours never outweighs the row itself.
-NEIGHBOUR_TIMES = 2
-#: Terms of a neighbour that count, from its beginning.
-NEIGHBOUR_TERMS = 40
-#: BM25's saturation and length normalization.
-K1, B = 1.2, 0.3
-#: Sum of the document frequencies of the terms that one search reads. The most frequent terms beyond it are dropped.
-MAX_PLACES = 20_000
-#: Rows that one search ranks exactly, unless more results are requested: the best by their own terms.
-MAX_RANKED = 200
+#: Least coverage of a result that contains a name in the message, ...
+NAME_FLOOR = 0.2
+#: ... for a message that speaks of the user or asks for the assistant's words, ...
+PERSONAL_FLOOR = 0.25
+#: ... for a follow-up question, which is also about the subject of the message before, ...
+FOLLOW_UP_FLOOR = 0.35
+#: ... in scripts without spaces a part of it, where many terms are pairs of characters of two words, ...
+UNSPACED_FLOOR = 0.7
+#: ... and for any other: of two equally rare terms, one is not enough.
+FLOOR = 0.5
 
-# An occurrence counts for the two rows after it and the row before it. So a row is ranked with the words of the two
-# rows before it and of the row after it.
-_NEIGHBOURS = (1, 2, -1)
-_CONTENT = frozenset({"said", "reply"})
+#: Most that a turn gains by its length, linearly up to this many terms: it has a reply, which says what it is about.
+TURN_GAIN, TURN_TERMS = 0.06, 40
+#: Most that any other row gains, by the logarithm: of messages of a conversation, the short ones say little.
+MESSAGE_GAIN, MESSAGE_TERMS = 0.13, 60
+#: Gain of a row whose speaker the message names, ...
+SPEAKER_GAIN = 0.07
+#: ... and of one that says a time, for a message that asks when.
+TIME_GAIN = 0.1
+
+#: Results for a message that asks for a complete list: at most, and their least share of the best score.
+WHOLE_LIST, LIKE_THE_BEST = 20, 0.6
+#: Share of the content words in which two questions are the same.
+SIMILAR = 0.5
+
+_UNSPACED_TERM = re.compile(f"[{UNSPACED}]")
 
 
-def idf(observations: int, frequency: int) -> float:
-    """Return the inverse document frequency of a term that *frequency* of *observations* rows contain."""
-    return math.log(1 + (observations - frequency + 0.5) / (frequency + 0.5))
+class Candidate(NamedTuple):
+    """A row that may answer the message, by its sequence number."""
+
+    number: int
+    document: Document
+    covered: Covered
+    relevance: float
+    nearness: int | None = None
+    """Its place among the rows that are near enough in meaning, 0 for the nearest."""
 
 
-def affordable(statistics: TermStatistics) -> list[str]:
-    """Return the terms to read, rarest first: within MAX_PLACES, but at least one."""
-    chosen: list[str] = []
-    rows = 0
-    for term, frequency in sorted(statistics.frequencies.items(), key=lambda item: item[1]):
-        rows += frequency
-        if chosen and rows > MAX_PLACES:
-            break
-        chosen.append(term)
+@dataclass(slots=True)
+class Scored:
+    """A candidate whose text was read."""
+
+    candidate: Candidate
+    preview: Preview
+    content: Parts
+    said: str
+    """Normalized, to recognize repetitions."""
+    score: float
+    order: float
+    """The score and what decides between rows that are equally relevant."""
+    news: frozenset[str] | None
+    """Content beyond the message's, if the message's terms are in questions or requests only."""
+    is_earlier: bool = False
+
+
+def least_coverage(asked: Asked, *, has_name: bool) -> float:
+    """Return the least coverage of a result."""
+    if asked.previous:
+        return FOLLOW_UP_FLOOR * (UNSPACED_FLOOR if _UNSPACED_TERM.match(next(iter(asked.previous))) else 1.0)
+    if has_name:
+        return NAME_FLOOR
+    return PERSONAL_FLOOR if asked.speaks_of_user or asked.asks_assistant else FLOOR
+
+
+def length_gain(document: Document) -> float:
+    """Return what a row gains by the number of its terms."""
+    if document.reply_terms:
+        return TURN_GAIN * min(document.said_terms, TURN_TERMS) / TURN_TERMS
+    return MESSAGE_GAIN * log(1 + min(document.said_terms, MESSAGE_TERMS)) / log(1 + MESSAGE_TERMS)
+
+
+def text_gain(said: str, asked: Asked, named: Collection[str]) -> float:
+    """Return what a row gains by its text. *named*: the speakers that the message names."""
+    gain = SPEAKER_GAIN if named and speakers.is_by(said, named) else 0.0
+    if asked.asks_when and dates.says_time(said.lower(), asked.spoken):
+        gain += TIME_GAIN
+    return gain
+
+
+def selected(rows: Iterable[Scored], *, limit: int, wants_all: bool) -> list[Scored]:
+    """Return the best of *rows*: of what was said several times the newest, of similar questions one."""
+    best: dict[object, Scored] = {}
+    newest_first = sorted(rows, key=lambda row: (row.preview.updated_at, row.preview.id), reverse=True)
+    for row in newest_first:
+        best.setdefault(row.said, row)
+    ordered = sorted(best.values(), key=lambda row: (row.order, row.preview.updated_at, row.preview.id), reverse=True)
+    chosen: list[Scored] = []
+    questions: list[frozenset[str]] = []
+    for row in _with_nearest(ordered):
+        if row.news is not None:
+            if any(len(row.news & other) >= SIMILAR * len(row.news | other) for other in questions):
+                continue
+            questions.append(row.news)
+        is_one_of_all = wants_all and chosen and row.score >= LIKE_THE_BEST * chosen[0].score
+        if len(chosen) < limit or (is_one_of_all and len(chosen) < WHOLE_LIST):
+            chosen.append(row)
     return chosen
 
 
-def shortlist(postings: Mapping[str, Sequence[Posting]], statistics: TermStatistics, at_most: int | None) -> set[int]:
-    """Return the sequence numbers of the rows to rank: the *at_most* best by their own terms, and their neighbours."""
-    worth: defaultdict[int, float] = defaultdict(float)
-    for term, places in postings.items():
-        term_idf = idf(statistics.observations, statistics.frequencies[term])
-        for number in {place[0] for place in places}:
-            worth[number] += term_idf
-    best: Iterable[int] = worth
-    if at_most is not None and len(worth) > at_most:
-        best = heapq.nlargest(at_most, worth, key=lambda number: (worth[number], number))
-    return {number + distance for number in best for distance in (0, *_NEIGHBOURS)}
-
-
-def bm25(
-    postings: Mapping[str, Sequence[Posting]], documents: Mapping[int, Document], statistics: TermStatistics
-) -> dict[int, float]:
-    """Return the BM25F of each of *documents* that contains a term or is a neighbour of one that does."""
-    weights: dict[int, Mapping[str, float]] = {}
-    scores: defaultdict[int, float] = defaultdict(float)
-    for term, places in postings.items():
-        known = [place for place in places if place[0] in documents]
-        for number in {place[0] for place in known} - weights.keys():
-            weights[number] = _field_weights(documents[number], statistics)
-        term_idf = idf(statistics.observations, statistics.frequencies[term])
-        for number, frequency in _frequencies(known, documents, weights).items():
-            scores[number] += term_idf * frequency / (K1 + frequency)
-    return scores
-
-
-def _field_weights(document: Document, statistics: TermStatistics) -> Mapping[str, float]:
-    """Return the weight of a term in each field of *document*, normalized by the field's length."""
-    lengths = (document.title_terms, document.said_terms, document.reply_terms, document.tail_terms)
-    totals = statistics.field_lengths
-    return {
-        field: weight / (1 - B + B * length * statistics.observations / total) if total else weight
-        for (field, weight), length, total in zip(WEIGHTS.items(), lengths, totals, strict=True)
-    }
-
-
-def _frequencies(
-    places: Sequence[Posting], documents: Mapping[int, Document], weights: Mapping[int, Mapping[str, float]]
-) -> Mapping[int, float]:
-    """Return the weighted frequency of one term in each row, including its neighbours."""
-    frequencies: defaultdict[int, float] = defaultdict(float)
-    seen: tuple[int, str] | None = None
-    for number, field, _ in places:
-        if field in COUNTED_ONCE and seen == (number, field):
-            continue
-        seen = (number, field)
-        frequencies[number] += weights[number][field]
-    for number, times in _nearby(places, documents).items():
-        weight = NEIGHBOUR_WEIGHT_OF_A_TURN if documents[number].reply_terms else NEIGHBOUR_WEIGHT
-        frequencies[number] += weight * min(times, NEIGHBOUR_TIMES)
-    return frequencies
-
-
-def _nearby(places: Sequence[Posting], documents: Mapping[int, Document]) -> Mapping[int, int]:
-    """Return how often one term occurs near the beginning of the neighbours of each row."""
-    nearby: defaultdict[int, int] = defaultdict(int)
-    for number, field, position in places:
-        document = documents[number]
-        if field == "reply":
-            position += document.said_terms  # noqa: PLW2901 - counted from the beginning of the content
-        if field in _CONTENT and position < NEIGHBOUR_TERMS:
-            for distance in _NEIGHBOURS:
-                beside = documents.get(number + distance)
-                if beside is not None and beside.session == document.session:
-                    nearby[number + distance] += 1
-    return nearby
+def _with_nearest(rows: Sequence[Scored]) -> Iterator[Scored]:
+    """Yield *rows* in their order, but in each `meaning.EVERY`th place the one that is nearest in meaning."""
+    left = dict.fromkeys(range(len(rows)))
+    nearest = sorted(
+        (place for place, row in enumerate(rows) if row.candidate.nearness is not None),
+        key=lambda place: rows[place].candidate.nearness or 0,
+    )
+    for count in range(1, len(rows) + 1):
+        place = next(iter(left))
+        if count % meaning.EVERY == 0:
+            place = next((each for each in nearest if each in left), place)
+        del left[place]
+        yield rows[place]

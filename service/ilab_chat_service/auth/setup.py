@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
 from ilab_chat_service.auth.callers import AllowAll
-from ilab_chat_service.auth.tokens import TokenAuthenticator
+from ilab_chat_service.auth.static_tokens import TokenAuthenticator
 from ilab_chat_service.file_reload import reason
 from ilab_chat_service.settings import SettingsError
 from ilab_chat_service.settings.addresses import is_http_url

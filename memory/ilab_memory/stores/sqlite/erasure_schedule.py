@@ -1,6 +1,6 @@
 """Erasing users of one store: which calls share a rewrite of the file, and how often it is rewritten.
 
-A rewrite is a pass over all pages that overwrites unused bytes in place, see `page_erasure`.
+A rewrite is a pass over all pages that overwrites unused bytes in place, see `byte_erasure`.
 """
 
 import sqlite3
@@ -13,9 +13,9 @@ from typing import TypeVar
 from ilab_memory.core.errors import StorageError
 from ilab_memory.limits import LARGEST_ID
 from ilab_memory.stores.sqlite import deletions, user_erasure
+from ilab_memory.stores.sqlite.byte_erasure import Rewriter, check_open
 from ilab_memory.stores.sqlite.connections import Database, Readers, SharedReader, storage_errors
 from ilab_memory.stores.sqlite.group_commit import Writer
-from ilab_memory.stores.sqlite.page_erasure import Rewriter, check_open
 from ilab_memory.stores.sqlite.write_queue import BATCH_CHARACTERS, Transaction
 
 T = TypeVar("T")

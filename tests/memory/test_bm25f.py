@@ -3,7 +3,7 @@ from collections.abc import Sequence
 import pytest
 
 from ilab_memory.core.store import Document, Posting, TermStatistics
-from ilab_memory.recall import ranking
+from ilab_memory.recall import bm25f
 
 
 def document(number: int, *, session: int = 1, said: int = 10, reply: int = 0) -> Document:
@@ -13,16 +13,16 @@ def document(number: int, *, session: int = 1, said: int = 10, reply: int = 0) -
 def score(places: Sequence[Posting], documents: dict[int, Document], rows: int = 100) -> dict[int, float]:
     frequency = len({place[0] for place in places})
     statistics = TermStatistics(rows, (rows, 10 * rows, 10 * rows, 10 * rows), {"term": frequency})
-    return ranking.bm25({"term": places}, documents, statistics)
+    return bm25f.bm25({"term": places}, documents, statistics)
 
 
 def test_a_rare_term_has_a_higher_idf_than_a_common_one() -> None:
-    assert ranking.idf(100, 1) > ranking.idf(100, 50) > ranking.idf(100, 100) > 0
+    assert bm25f.idf(100, 1) > bm25f.idf(100, 50) > bm25f.idf(100, 100) > 0
 
 
 def test_one_occurrence_in_a_row_of_average_length_scores_textbook_bm25() -> None:
     (scored,) = score([(1, "said", 5)], {1: document(1)}).values()
-    assert scored == pytest.approx(ranking.idf(100, 1) * 1 / (1.2 + 1))
+    assert scored == pytest.approx(bm25f.idf(100, 1) * 1 / (1.2 + 1))
 
 
 def test_a_long_row_scores_lower_than_a_short_one() -> None:
@@ -65,18 +65,18 @@ def test_a_reply_counts_a_term_once() -> None:
 
 
 def test_the_most_frequent_terms_are_dropped_beyond_the_limit() -> None:
-    frequencies = {"everywhere": ranking.MAX_PLACES, "often": 1_000, "rare": 1}
+    frequencies = {"everywhere": bm25f.MAX_PLACES, "often": 1_000, "rare": 1}
     statistics = TermStatistics(10**6, (1, 1, 1, 1), frequencies)
-    assert ranking.affordable(statistics) == ["rare", "often"]
-    assert ranking.affordable(statistics._replace(frequencies={"everywhere": 10**6})) == ["everywhere"]
+    assert bm25f.affordable(statistics) == ["rare", "often"]
+    assert bm25f.affordable(statistics._replace(frequencies={"everywhere": 10**6})) == ["everywhere"]
 
 
 def test_the_shortlist_contains_the_best_by_their_own_terms_and_their_neighbours() -> None:
     statistics = TermStatistics(1000, (1, 1, 1, 1), {"rare": 1, "common": 500})
     common: list[Posting] = [(number, "said", 1) for number in range(100, 600)]
     postings = {"rare": [(10, "said", 1)], "common": common}
-    assert ranking.shortlist(postings, statistics, 1) == {9, 10, 11, 12}
-    assert len(ranking.shortlist(postings, statistics, None)) == 4 + 500 + 3
+    assert bm25f.shortlist(postings, statistics, 1) == {9, 10, 11, 12}
+    assert len(bm25f.shortlist(postings, statistics, None)) == 4 + 500 + 3
 
 
 def test_a_row_deleted_since_the_index_was_read_is_skipped() -> None:

@@ -6,7 +6,7 @@ from contextlib import suppress
 import pytest
 
 from batch import cases
-from ilab_chat_service.auth import tokens
+from ilab_chat_service.auth import static_tokens
 from ilab_chat_service.auth.callers import ANY_USER, Caller, InvalidCredentials
 
 TOKEN = "0123456789abcdef"
@@ -14,8 +14,8 @@ TOKEN = "0123456789abcdef"
 
 def test_line_is_a_token_and_optionally_its_user() -> None:
     file = f"\ufeff# comment\r\n\r\n{TOKEN}a\r\n{TOKEN}b user:alice smith\n{TOKEN}c\tuser:bob\n"
-    known = tokens.parse(file.encode())
-    callers = [tokens.match(known, TOKEN + letter) for letter in "abc"]
+    known = static_tokens.parse(file.encode())
+    callers = [static_tokens.match(known, TOKEN + letter) for letter in "abc"]
     assert callers == [ANY_USER, Caller("alice smith"), Caller("bob")]
 
 
@@ -46,7 +46,7 @@ def test_line_is_a_token_and_optionally_its_user() -> None:
 )
 def test_error_gives_the_number_of_an_invalid_line_and_does_not_quote_it(file: bytes, complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint) as caught:
-        tokens.parse(file)
+        static_tokens.parse(file)
     assert TOKEN not in str(caught.value)
     assert "alice" not in str(caught.value)
 
@@ -56,9 +56,9 @@ WHOLE = f"# two\n{TOKEN}a user:alice\n{TOKEN}b user:bob\n"
 
 @cases("end", range(len(WHOLE)))
 def test_truncated_file_grants_no_more_than_the_whole_file(end: int) -> None:
-    whole = dict(tokens.parse(WHOLE.encode()))
+    whole = dict(static_tokens.parse(WHOLE.encode()))
     with suppress(ValueError):
-        assert dict(tokens.parse(WHOLE[:end].encode())).items() <= whole.items()
+        assert dict(static_tokens.parse(WHOLE[:end].encode())).items() <= whole.items()
 
 
 def test_tokens_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,11 +70,11 @@ def test_tokens_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -
         return real(one, other)
 
     monkeypatch.setattr(hmac, "compare_digest", recorded)
-    known = tokens.parse(f"{TOKEN}a\n{TOKEN}b\n{TOKEN}c\n".encode())
-    assert tokens.match(known, f"{TOKEN}a") is ANY_USER
+    known = static_tokens.parse(f"{TOKEN}a\n{TOKEN}b\n{TOKEN}c\n".encode())
+    assert static_tokens.match(known, f"{TOKEN}a") is ANY_USER
     assert len(compared) == 3
     with pytest.raises(InvalidCredentials):
-        tokens.match(known, "x")
+        static_tokens.match(known, "x")
     assert {len(each) for pair in compared for each in pair} == {32}
 
 
