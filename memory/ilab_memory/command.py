@@ -26,7 +26,8 @@ URL_VARIABLE = "ILAB_MEMORY_URL"
 
 _DESCRIPTION = """\
 Back up, restore, check, measure or serve a SQLite file of the memory, or copy it to PostgreSQL. It is the file of
-ilab-chat-server (ILAB_MEMORY_DB_PATH) or of a program that uses the library. Only `restore` needs the server stopped.
+ilab-chat-server (ILAB_MEMORY_DB_PATH) or of a program that uses the library. `restore` needs the server stopped, and so
+does the last `copy` before you switch to PostgreSQL.
 """
 _CHECK = """\
 Report what is damaged in a SQLite file of the memory, and which embedders made its vectors. Nothing is written, and

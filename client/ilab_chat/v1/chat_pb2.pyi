@@ -234,14 +234,16 @@ class ChatRequest(_message.Message):
     """The user whose memory is read and written: 1 to 256 characters, not blank, no U+0000. Required."""
     message: _builtins.str
     """The user's message: 1 to 32,768 characters, not blank, no U+0000. Required. Text inside `<private>...</private>`
-    reaches the model and is never stored or logged.
+    reaches the model and is never stored or logged. In READ_WRITE calls, a message that only asks to forget something
+    ("Forget my address.") erases it for good, and is not stored.
     """
     request_id: _builtins.str
     """Identifies this call: at most 64 visible ASCII characters. A repeat with the same request_id within 24 hours
-    returns the stored answer and does not make a second turn; Chat and StreamChat share their ids. A request that
-    differs in any other field is refused: FAILED_PRECONDITION, reason REQUEST_ID_REUSED. Private text is not compared,
-    because not even a hash of it is stored. Empty: the server makes one and returns it. Used in READ_WRITE calls only;
-    in READ_ONLY and OFF, every call asks the model.
+    returns the stored answer and does not make a second turn; Chat and StreamChat share their ids. A request of the
+    same user that has this id and differs in another field is refused: FAILED_PRECONDITION, reason REQUEST_ID_REUSED.
+    Private text is not compared, because not even a hash of it is stored. Empty: the server makes one and returns it
+    with the answer; set your own to repeat a call that failed. Used in READ_WRITE calls only; in READ_ONLY and OFF,
+    every call asks the model.
     """
     memory_mode: Global___MemoryMode.ValueType
     """Whether memory is read and written. Unspecified: READ_WRITE."""
@@ -276,8 +278,8 @@ class ChatRequest(_message.Message):
     @_builtins.property
     def memory_types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The types of observations that may enter the prompt: at most 16, each 1 to 64 characters. Empty: all types. Facts
-        have the types "profile", "preference", "decision" and "pattern". Turns have the type "discovery", and session
-        summaries have the type "summary". Without "discovery", the prompt contains no turns and no statements.
+        have the types "profile", "preference", "decision" and "pattern". Turns, with what the user states in them, and
+        other notes have the type "discovery", and session summaries the type "summary".
         """
 
     def __init__(
@@ -324,14 +326,16 @@ class StreamChatRequest(_message.Message):
     """The user whose memory is read and written: 1 to 256 characters, not blank, no U+0000. Required."""
     message: _builtins.str
     """The user's message: 1 to 32,768 characters, not blank, no U+0000. Required. Text inside `<private>...</private>`
-    reaches the model and is never stored or logged.
+    reaches the model and is never stored or logged. In READ_WRITE calls, a message that only asks to forget something
+    ("Forget my address.") erases it for good, and is not stored.
     """
     request_id: _builtins.str
     """Identifies this call: at most 64 visible ASCII characters. A repeat with the same request_id within 24 hours
-    returns the stored answer and does not make a second turn; Chat and StreamChat share their ids. A request that
-    differs in any other field is refused: FAILED_PRECONDITION, reason REQUEST_ID_REUSED. Private text is not compared,
-    because not even a hash of it is stored. Empty: the server makes one and returns it. Used in READ_WRITE calls only;
-    in READ_ONLY and OFF, every call asks the model.
+    returns the stored answer and does not make a second turn; Chat and StreamChat share their ids. A request of the
+    same user that has this id and differs in another field is refused: FAILED_PRECONDITION, reason REQUEST_ID_REUSED.
+    Private text is not compared, because not even a hash of it is stored. Empty: the server makes one and returns it
+    with the answer; set your own to repeat a call that failed. Used in READ_WRITE calls only; in READ_ONLY and OFF,
+    every call asks the model.
     """
     memory_mode: Global___MemoryMode.ValueType
     """Whether memory is read and written. Unspecified: READ_WRITE."""
@@ -366,8 +370,8 @@ class StreamChatRequest(_message.Message):
     @_builtins.property
     def memory_types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The types of observations that may enter the prompt: at most 16, each 1 to 64 characters. Empty: all types. Facts
-        have the types "profile", "preference", "decision" and "pattern". Turns have the type "discovery", and session
-        summaries have the type "summary". Without "discovery", the prompt contains no turns and no statements.
+        have the types "profile", "preference", "decision" and "pattern". Turns, with what the user states in them, and
+        other notes have the type "discovery", and session summaries the type "summary".
         """
 
     def __init__(
@@ -451,8 +455,8 @@ class PreviewPromptRequest(_message.Message):
     @_builtins.property
     def memory_types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The types of observations that may enter the prompt: at most 16, each 1 to 64 characters. Empty: all types. Facts
-        have the types "profile", "preference", "decision" and "pattern". Turns have the type "discovery", and session
-        summaries have the type "summary". Without "discovery", the prompt contains no turns and no statements.
+        have the types "profile", "preference", "decision" and "pattern". Turns, with what the user states in them, and
+        other notes have the type "discovery", and session summaries the type "summary".
         """
 
     def __init__(
@@ -810,8 +814,9 @@ class StreamChatResponse(_message.Message):
     @_builtins.property
     def started(self) -> Global___ChatStarted:
         """The answer begins. Unless it is a stored one, the model has begun to reason or to write, and its work is billed
-        from here on. If the call fails now, the server reports ABORTED, or DEADLINE_EXCEEDED if a deadline passed or the
-        caller did not read the stream. It never reports UNAVAILABLE, because proxies repeat that. If the connection is
+        from here on. If the call fails after this event, the server reports ABORTED, DEADLINE_EXCEEDED if a deadline
+        passed or the caller did not read the stream, or INTERNAL for a defect. It never reports UNAVAILABLE, because
+        proxies repeat that. If the connection is
         lost, the caller's own gRPC library reports UNAVAILABLE, without details.
         """
 
@@ -983,9 +988,9 @@ class PreviewPromptResponse(_message.Message):
     model: _builtins.str
     """The model that Chat would request, by its name in the model's API. While it is down, Chat may ask a fallback model."""
     session_id: _builtins.str
-    """The active session that Chat would continue. Empty: Chat would open a session, or memory_mode is OFF. If the last
-    session has expired, Chat completes it first. Only then can a summary that consolidation wrote of it enter the
-    prompt, so this preview does not contain that summary.
+    """The active session that Chat would continue. Empty: no session is active, or memory_mode is OFF. If the last
+    session has expired, a READ_WRITE call of Chat completes it first. Only then can a summary of it, which the server
+    made in the background, enter the prompt, so this preview does not contain that summary.
     """
     conversation_id: _builtins.str
     """The request's conversation_id. Empty: the user's default conversation."""

@@ -27,7 +27,8 @@ if _version_not_supported:
 
 class ChatServiceStub(object):
     """A chat call that remembers. For each call the server reads the user's memory, asks a model, and stores the finished
-    turn durably before the call succeeds.
+    turn durably before the call succeeds. If a READ_WRITE call ends early, by its deadline, its caller, a lost
+    connection or a shutdown, the reply so far is stored with `[interrupted]` at its end; a repeat replaces that turn.
 
     A call that fails ends with a gRPC status that carries google.rpc.ErrorInfo (domain "ilab-chat", see ErrorReason)
     and, for invalid fields, google.rpc.BadRequest with the name of each field. A status that gRPC itself makes, for
@@ -61,7 +62,8 @@ class ChatServiceStub(object):
 
 class ChatServiceServicer(object):
     """A chat call that remembers. For each call the server reads the user's memory, asks a model, and stores the finished
-    turn durably before the call succeeds.
+    turn durably before the call succeeds. If a READ_WRITE call ends early, by its deadline, its caller, a lost
+    connection or a shutdown, the reply so far is stored with `[interrupted]` at its end; a repeat replaces that turn.
 
     A call that fails ends with a gRPC status that carries google.rpc.ErrorInfo (domain "ilab-chat", see ErrorReason)
     and, for invalid fields, google.rpc.BadRequest with the name of each field. A status that gRPC itself makes, for
@@ -131,7 +133,8 @@ def add_ChatServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class ChatService(object):
     """A chat call that remembers. For each call the server reads the user's memory, asks a model, and stores the finished
-    turn durably before the call succeeds.
+    turn durably before the call succeeds. If a READ_WRITE call ends early, by its deadline, its caller, a lost
+    connection or a shutdown, the reply so far is stored with `[interrupted]` at its end; a repeat replaces that turn.
 
     A call that fails ends with a gRPC status that carries google.rpc.ErrorInfo (domain "ilab-chat", see ErrorReason)
     and, for invalid fields, google.rpc.BadRequest with the name of each field. A status that gRPC itself makes, for

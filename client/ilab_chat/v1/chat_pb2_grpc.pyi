@@ -28,7 +28,8 @@ GRPC_VERSION: str
 
 class ChatServiceStub:
     """A chat call that remembers. For each call the server reads the user's memory, asks a model, and stores the finished
-    turn durably before the call succeeds.
+    turn durably before the call succeeds. If a READ_WRITE call ends early, by its deadline, its caller, a lost
+    connection or a shutdown, the reply so far is stored with `[interrupted]` at its end; a repeat replaces that turn.
 
     A call that fails ends with a gRPC status that carries google.rpc.ErrorInfo (domain "ilab-chat", see ErrorReason)
     and, for invalid fields, google.rpc.BadRequest with the name of each field. A status that gRPC itself makes, for
@@ -65,7 +66,8 @@ class ChatServiceStub:
 @_typing.type_check_only
 class ChatServiceAsyncStub(ChatServiceStub):
     """A chat call that remembers. For each call the server reads the user's memory, asks a model, and stores the finished
-    turn durably before the call succeeds.
+    turn durably before the call succeeds. If a READ_WRITE call ends early, by its deadline, its caller, a lost
+    connection or a shutdown, the reply so far is stored with `[interrupted]` at its end; a repeat replaces that turn.
 
     A call that fails ends with a gRPC status that carries google.rpc.ErrorInfo (domain "ilab-chat", see ErrorReason)
     and, for invalid fields, google.rpc.BadRequest with the name of each field. A status that gRPC itself makes, for
@@ -98,7 +100,8 @@ class ChatServiceAsyncStub(ChatServiceStub):
 
 class ChatServiceServicer(metaclass=_abc_1.ABCMeta):
     """A chat call that remembers. For each call the server reads the user's memory, asks a model, and stores the finished
-    turn durably before the call succeeds.
+    turn durably before the call succeeds. If a READ_WRITE call ends early, by its deadline, its caller, a lost
+    connection or a shutdown, the reply so far is stored with `[interrupted]` at its end; a repeat replaces that turn.
 
     A call that fails ends with a gRPC status that carries google.rpc.ErrorInfo (domain "ilab-chat", see ErrorReason)
     and, for invalid fields, google.rpc.BadRequest with the name of each field. A status that gRPC itself makes, for

@@ -29,9 +29,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     retry.
     """
     ERROR_REASON_INVALID_REQUEST: _ErrorReason.ValueType  # 2
-    """INVALID_ARGUMENT: the request cannot be parsed, has more than 1,000 fields, or is larger than all fields of a chat
-    request may be together. UNIMPLEMENTED: the call has no request message, or more than its method takes. Do not
-    retry.
+    """INVALID_ARGUMENT: the request cannot be parsed, has more than 1,000 fields and items of lists, or is a chat request
+    that is larger than all of its fields may be together. UNIMPLEMENTED: the call has no request message, or more than
+    its method takes. Do not retry.
     """
     ERROR_REASON_MISSING_CREDENTIALS: _ErrorReason.ValueType  # 3
     """UNAUTHENTICATED. The call has no credentials, and the server requires them. Do not retry without credentials."""
@@ -75,7 +75,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     succeed, but the answer is billed again unless it was stored.
     """
     ERROR_REASON_REQUEST_ID_REUSED: _ErrorReason.ValueType  # 17
-    """FAILED_PRECONDITION. The request_id belongs to another request of the same user. Retry with a new request_id."""
+    """FAILED_PRECONDITION. The request_id belongs to another request of the same user. Do not retry: send a new request
+    with an id of its own.
+    """
     ERROR_REASON_DEADLINE_EXCEEDED: _ErrorReason.ValueType  # 19
     """DEADLINE_EXCEEDED. The deadline of the caller or of the server has passed: retry with a later deadline. Or the
     caller stopped reading the stream: retry, and read it.
@@ -109,7 +111,8 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
 
       - UNAVAILABLE: there is no connection, or it was lost, also after `started`.
       - DEADLINE_EXCEEDED: the deadline passed before the status of the server arrived.
-      - CANCELLED: the caller cancelled the call, or more calls arrive than the server can accept.
+      - CANCELLED: the caller cancelled the call. If it did not, more calls arrive than gRPC can accept in the server:
+        wait, and retry.
       - UNIMPLEMENTED: the method is unknown, or the request is compressed.
       - INTERNAL: the request is compressed with an unknown encoding.
       - RESOURCE_EXHAUSTED: the request or its header fields are too large for gRPC.
@@ -117,7 +120,7 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     Without a reason, or with an unknown one, act on the status code.
 
     A chat call in memory_mode READ_WRITE can be repeated with the same request_id for 24 hours without making a second
-    turn. "Retry" below means that a repeat of the same request can succeed.
+    turn. "Retry" below means: send the same request again, with the same request_id.
     """
 
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
@@ -127,9 +130,9 @@ ERROR_REASON_INVALID_FIELD: ErrorReason.ValueType  # 1
 retry.
 """
 ERROR_REASON_INVALID_REQUEST: ErrorReason.ValueType  # 2
-"""INVALID_ARGUMENT: the request cannot be parsed, has more than 1,000 fields, or is larger than all fields of a chat
-request may be together. UNIMPLEMENTED: the call has no request message, or more than its method takes. Do not
-retry.
+"""INVALID_ARGUMENT: the request cannot be parsed, has more than 1,000 fields and items of lists, or is a chat request
+that is larger than all of its fields may be together. UNIMPLEMENTED: the call has no request message, or more than
+its method takes. Do not retry.
 """
 ERROR_REASON_MISSING_CREDENTIALS: ErrorReason.ValueType  # 3
 """UNAUTHENTICATED. The call has no credentials, and the server requires them. Do not retry without credentials."""
@@ -173,7 +176,9 @@ model had answered, but the turn could not be stored, or what it asks to forget 
 succeed, but the answer is billed again unless it was stored.
 """
 ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 17
-"""FAILED_PRECONDITION. The request_id belongs to another request of the same user. Retry with a new request_id."""
+"""FAILED_PRECONDITION. The request_id belongs to another request of the same user. Do not retry: send a new request
+with an id of its own.
+"""
 ERROR_REASON_DEADLINE_EXCEEDED: ErrorReason.ValueType  # 19
 """DEADLINE_EXCEEDED. The deadline of the caller or of the server has passed: retry with a later deadline. Or the
 caller stopped reading the stream: retry, and read it.

@@ -907,8 +907,8 @@ class GetStatsResponse(_message.Message):
     sessions: _builtins.int
     """Number of sessions."""
     facts: _builtins.int
-    """Number of facts: observations of the types "profile", "preference", "decision" and "pattern", expired ones included.
-    Unset without by_type.
+    """Number of facts: observations of the types "profile", "preference", "decision" and "pattern", expired ones
+    included. Unset without by_type.
     """
     text_bytes: _builtins.int
     """Size of all titles and contents, in bytes of UTF-8. Unset without by_type."""

@@ -228,9 +228,10 @@ class MemoryServiceServicer(object):
 
     def ListFacts(self, request, context):
         """Lists the facts that hold now: what the server knows about the user. Facts are observations of the types profile,
-        preference, decision and pattern that have not expired. Callers save them, and the server saves what users say
-        explicitly, such as "remember that ..." or "I live in ...". Pinned facts come first, then the others, most recently
-        changed first. Each prompt gets the first 100, as far as they fit.
+        preference, decision and pattern that have not expired. Callers save them, the server saves what users say
+        explicitly, such as "remember that ..." or "I live in ...", and consolidation adds facts that a model finds in
+        turns, in the background. Pinned facts come first, then the others, most recently changed first. Each prompt gets
+        the first 100, as far as they fit.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

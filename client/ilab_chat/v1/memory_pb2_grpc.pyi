@@ -84,9 +84,10 @@ class MemoryServiceStub:
     """Lists the observations of a user, most recently changed first."""
     ListFacts: _grpc.UnaryUnaryMultiCallable[_memory_pb2.ListFactsRequest, _memory_pb2.ListFactsResponse]
     """Lists the facts that hold now: what the server knows about the user. Facts are observations of the types profile,
-    preference, decision and pattern that have not expired. Callers save them, and the server saves what users say
-    explicitly, such as "remember that ..." or "I live in ...". Pinned facts come first, then the others, most recently
-    changed first. Each prompt gets the first 100, as far as they fit.
+    preference, decision and pattern that have not expired. Callers save them, the server saves what users say
+    explicitly, such as "remember that ..." or "I live in ...", and consolidation adds facts that a model finds in
+    turns, in the background. Pinned facts come first, then the others, most recently changed first. Each prompt gets
+    the first 100, as far as they fit.
     """
     GetObservation: _grpc.UnaryUnaryMultiCallable[_memory_pb2.GetObservationRequest, _memory_pb2.GetObservationResponse]
     """Returns one observation. NOT_FOUND if the user has no observation with this id."""
@@ -173,9 +174,10 @@ class MemoryServiceAsyncStub(MemoryServiceStub):
     """Lists the observations of a user, most recently changed first."""
     ListFacts: _aio.UnaryUnaryMultiCallable[_memory_pb2.ListFactsRequest, _memory_pb2.ListFactsResponse]  # type: ignore[assignment]
     """Lists the facts that hold now: what the server knows about the user. Facts are observations of the types profile,
-    preference, decision and pattern that have not expired. Callers save them, and the server saves what users say
-    explicitly, such as "remember that ..." or "I live in ...". Pinned facts come first, then the others, most recently
-    changed first. Each prompt gets the first 100, as far as they fit.
+    preference, decision and pattern that have not expired. Callers save them, the server saves what users say
+    explicitly, such as "remember that ..." or "I live in ...", and consolidation adds facts that a model finds in
+    turns, in the background. Pinned facts come first, then the others, most recently changed first. Each prompt gets
+    the first 100, as far as they fit.
     """
     GetObservation: _aio.UnaryUnaryMultiCallable[_memory_pb2.GetObservationRequest, _memory_pb2.GetObservationResponse]  # type: ignore[assignment]
     """Returns one observation. NOT_FOUND if the user has no observation with this id."""
@@ -319,9 +321,10 @@ class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_memory_pb2.ListFactsResponse, _abc.Awaitable[_memory_pb2.ListFactsResponse]]:
         """Lists the facts that hold now: what the server knows about the user. Facts are observations of the types profile,
-        preference, decision and pattern that have not expired. Callers save them, and the server saves what users say
-        explicitly, such as "remember that ..." or "I live in ...". Pinned facts come first, then the others, most recently
-        changed first. Each prompt gets the first 100, as far as they fit.
+        preference, decision and pattern that have not expired. Callers save them, the server saves what users say
+        explicitly, such as "remember that ..." or "I live in ...", and consolidation adds facts that a model finds in
+        turns, in the background. Pinned facts come first, then the others, most recently changed first. Each prompt gets
+        the first 100, as far as they fit.
         """
 
     @_abc_1.abstractmethod

@@ -41,7 +41,10 @@ def add_serve(commands: Commands) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
     parser.add_argument("--port", type=_port, default=PORT, help=f"port to listen on (default: {PORT})")
     parser.add_argument(
-        "--token-file", type=Path, metavar="FILE", help=f"file that contains the token (default: ${TOKEN_VARIABLE})"
+        "--token-file",
+        type=Path,
+        metavar="FILE",
+        help=f"file that contains the token (default: the token in ${TOKEN_VARIABLE})",
     )
     parser.set_defaults(run=_serve)
 

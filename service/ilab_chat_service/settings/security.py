@@ -45,7 +45,7 @@ class SecuritySettings:
     auth: str = setting(
         "ILAB_CHAT_AUTH",
         "",
-        "Authentication mode: none, tokens, jwt or spiffe. Required on a non-loopback address. Empty: none.",
+        "Authentication mode: none, tokens, jwt or spiffe. Without one, the server starts on a loopback address only.",
     )
     auth_tokens_file: str = setting(
         "ILAB_CHAT_AUTH_TOKENS_FILE",
