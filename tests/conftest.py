@@ -52,6 +52,8 @@ STARTING = {"client.terminal", "memory.killed", "mounts", "postgres", "processes
 SHORT_RANK = 2
 
 SHARED_MEMORY = Path("/dev/shm")
+#: The beginning of the names of folders in it. The process id follows.
+FOLDER = "ilab-chat-tests-"
 #: Free bytes in it from which the files of tests are there.
 ENOUGH_BYTES = 8 * 1024**3
 
@@ -63,7 +65,11 @@ def pytest_configure(config: pytest.Config) -> None:
     """
     is_first = getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput")
     if is_first and "TMPDIR" not in os.environ and has_room(SHARED_MEMORY):
-        folder = Path(tempfile.mkdtemp(prefix="ilab-chat-tests-", dir=SHARED_MEMORY))
+        for left in SHARED_MEMORY.glob(f"{FOLDER}*"):
+            # Of a process that was killed.
+            if not Path("/proc", left.name.removeprefix(FOLDER).partition("-")[0]).exists():
+                shutil.rmtree(left, ignore_errors=True)
+        folder = Path(tempfile.mkdtemp(prefix=f"{FOLDER}{os.getpid()}-", dir=SHARED_MEMORY))
         # PostgreSQL has another user if root runs the tests.
         folder.chmod(0o711)
         os.environ["TMPDIR"] = tempfile.tempdir = str(folder)

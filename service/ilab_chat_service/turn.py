@@ -64,7 +64,7 @@ class TurnRunner:
     memory: Memory
     """Read before the model is asked, and written after it has answered."""
     model: Model
-    """Asked once per message."""
+    """Asked for each message that has no stored answer."""
     responses: ResponseStore
     """Stores answers for repeated calls."""
     repeatable: Callable[[TurnRequest], RepeatableCall[Answered]]
@@ -104,8 +104,8 @@ class TurnRunner:
 
         Raises:
             Failure: one of `failures.py`. Before Started, the call may be repeated: it has written its session at most,
-                or finished the erasure of the call that it repeats. After Started, the model has been billed. Text of a
-                model that broke off is not stored: the caller was told that the call failed.
+                or finished the erasure of the call that it repeats. After Started, a model that was asked is billed.
+                Text of a model that broke off is not stored: the caller was told that the call failed.
         """
         while True:
             with phase("idempotency"):

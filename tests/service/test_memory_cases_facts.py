@@ -12,6 +12,8 @@ import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from ilab_chat.v1 import chat_pb2, memory_pb2
+from ilab_chat_service.memory.hydrate import EARLIER_MESSAGES
+from ilab_memory import ILabMemory, Observation
 from service.talking import Caller
 
 #: Turns that say nothing about the user, between what was said and the question.
@@ -165,6 +167,26 @@ async def test_other_statements_of_a_message_hold_when_its_fact_is_replaced(
         at = line.index(old)
         assert "(earlier, no longer holds)" in line[at:], line
     assert not any(f"{other} (earlier" in line for line in prompt.memory_of(other))
+
+
+async def test_few_messages_are_read_again_for_their_other_statements(
+    alice: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    towns = "Leeds Lyon Porto Turin Graz Ghent Basel Malmo Split Brno Cork Genoa Nice Bonn Lodz Kiel Bath Linz Riga"
+    for town in towns.split():
+        await alice.said_earlier(f"I live in {town}. My neighbour in {town} likes gardening.")
+    read_again: list[int] = []
+    get = ILabMemory.mem_get_observation
+
+    def counted(memory: ILabMemory, user_id: str, observation_id: int) -> Observation | None:
+        read_again.append(observation_id)
+        return get(memory, user_id, observation_id)
+
+    monkeypatch.setattr(ILabMemory, "mem_get_observation", counted)
+    facts = "\n".join((await alice.prompt()).facts)
+    assert len(read_again) == len({*read_again}) == EARLIER_MESSAGES
+    assert "neighbour in Linz" in facts
+    assert "neighbour in Leeds" not in facts
 
 
 @pytest.mark.parametrize(

@@ -72,10 +72,12 @@ def work(
 ) -> None:
     """Run *call* on a thread of the pool. Then, on the event loop, *free* and set the *result*."""
     try:
-        tell = partial(result.set_result, call())
+        value = call()
     except BaseException as error:  # noqa: BLE001 - the caller waits for the outcome, whatever it is
-        tell = partial(result.set_exception, error)
-    loop.call_soon_threadsafe(finish, free, result, tell)
+        # Not by a variable: the traceback of the error would keep it, and it the error, until a garbage collection.
+        loop.call_soon_threadsafe(finish, free, result, partial(result.set_exception, error))
+    else:
+        loop.call_soon_threadsafe(finish, free, result, partial(result.set_result, value))
 
 
 def finish(free: Callable[[], None], result: asyncio.Future[T], tell: Callable[[], None]) -> None:

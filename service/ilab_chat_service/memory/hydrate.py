@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
-from functools import cache
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from ilab_chat_service.history import since_anchor, without_middle
@@ -45,6 +45,8 @@ ANCHOR_TURNS = 16
 #: Number of facts and of statements that are read for a prompt.
 FACTS = 100
 STATEMENTS = 100
+#: Number of messages whose fact was replaced that are read again for their other statements, the newest.
+EARLIER_MESSAGES = 16
 #: Number of further statements, the nearest to the message, that are read for the space that is left.
 RELATED = 12
 
@@ -109,14 +111,15 @@ def statements(memory: ILabMemory, request: TurnRequest, sources: Sources) -> tu
     if not allows(request, TYPE):
         return ()
 
-    @cache
     def others_hold(observation_id: int) -> bool:
         row = memory.mem_get_observation(request.user_id, observation_id)
         pair = decoded_turn(row.content) if row else None
         return pair is not None and states_replaced(pair[0], observation_id, sources)
 
     rows = memory.mem_about(request.user_id, limit=STATEMENTS)
-    kept = (row for row in reversed(rows) if not row.is_earlier or others_hold(row.observation_id))
+    earlier = dict.fromkeys(row.observation_id for row in rows if row.is_earlier)
+    hold = {each for each in islice(earlier, EARLIER_MESSAGES) if others_hold(each)}
+    kept = (row for row in reversed(rows) if not row.is_earlier or row.observation_id in hold)
     return tuple(map(recalled_statement, kept))
 
 

@@ -47,27 +47,23 @@ def with_outdated_marks(context: Context, sources: Sources) -> Context:
     """
     known = [(each, each.snippet) for each in (*context.facts, *context.statements) if not each.pinned]
     hits = (*context.found, *context.related)
-    said = {id(hit): statements_of(hit) for hit in hits}
-    replaced = {
-        (id(hit), sentence)
-        for hit in hits
-        if hit.is_earlier
-        for sentence in said[id(hit)]
-        if states_replaced(sentence, hit.observation_id, sources)
-    }
-    # Of others, no sentence is known to be the one that holds no longer.
-    partly = {number for number, _ in replaced}
-    said = {id(hit): said[id(hit)] for hit in hits if not hit.is_earlier or id(hit) in partly}
-    heard = [(hit, sentence) for hit in hits for sentence in said.get(id(hit), ())]
-    marks = marks_of(known, heard)
+    said: dict[int, list[str]] = {}
+    replaced: set[tuple[int, str]] = set()
+    for hit in hits:
+        sentences = statements_of(hit)
+        gone = [each for each in sentences if hit.is_earlier and states_replaced(each, hit.observation_id, sources)]
+        replaced.update((id(hit), each) for each in gone)
+        # If it is not known which sentence holds no longer, the whole hit keeps its mark.
+        said[id(hit)] = sentences if gone or not hit.is_earlier else []
+    marks = marks_of(known, [(hit, sentence) for hit in hits for sentence in said[id(hit)]])
     marks.doubted.update(left_addresses(context.facts))
     marks.replaced.update(replaced)
     return replace(
         context,
         facts=tuple(marked(each, marks) for each in context.facts),
         statements=tuple(marked(each, marks) for each in context.statements),
-        found=tuple(marked_hit(each, said.get(id(each), ()), marks) for each in context.found),
-        related=tuple(marked_hit(each, said.get(id(each), ()), marks) for each in context.related),
+        found=tuple(marked_hit(each, said[id(each)], marks) for each in context.found),
+        related=tuple(marked_hit(each, said[id(each)], marks) for each in context.related),
     )
 
 
@@ -117,7 +113,6 @@ def marked_hit(hit: Recalled, sentences: Sequence[str], marks: Marks) -> Recalle
     earlier = [each for each in sentences if (id(hit), each) in marks.replaced]
     maybe = [each for each in sentences if (id(hit), each) in marks.doubted and each not in earlier]
     says_enough = SEPARATOR not in hit.snippet and any(map(says_much, sentences))
-    hit = replace(hit, is_earlier=hit.is_earlier and not earlier)
     if earlier and len(earlier) == len(sentences):
         return replace(hit, is_earlier=True, parts=tuple(map(Part, sentences)) if says_enough else ())
     if maybe and len(maybe) == len(sentences):
@@ -128,7 +123,7 @@ def marked_hit(hit: Recalled, sentences: Sequence[str], marks: Marks) -> Recalle
     for texts, mark in ((earlier, EARLIER), (maybe, DOUBTED)):
         for each in texts:
             snippet = snippet.replace(each, each + mark, 1)
-    return replace(hit, snippet=snippet, parts=parts)
+    return replace(hit, snippet=snippet, parts=parts, is_earlier=hit.is_earlier and not earlier)
 
 
 def statements_of(hit: Recalled) -> list[str]:
