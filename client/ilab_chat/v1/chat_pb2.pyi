@@ -816,8 +816,8 @@ class StreamChatResponse(_message.Message):
         """The answer begins. Unless it is a stored one, the model has begun to reason or to write, and its work is billed
         from here on. If the call fails after this event, the server reports ABORTED, DEADLINE_EXCEEDED if a deadline
         passed or the caller did not read the stream, or INTERNAL for a defect. It never reports UNAVAILABLE, because
-        proxies repeat that. If the connection is
-        lost, the caller's own gRPC library reports UNAVAILABLE, without details.
+        proxies repeat that. If the connection is lost, the caller's own gRPC library reports UNAVAILABLE, without
+        details.
         """
 
     @_builtins.property
